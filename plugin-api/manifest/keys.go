@@ -1,0 +1,21 @@
+package manifest
+
+import "regexp"
+
+var listIndex = regexp.MustCompile(`\[\d+\]`)
+
+// generic turns routes[3].id into routes.id.
+func generic(field string) string { return listIndex.ReplaceAllString(field, "") }
+
+// comesLater reports whether a key belongs to a capability that platformd does not have yet: it must never be accepted in
+// silence, since its author would believe that it works.
+func comesLater(field string) bool {
+	switch generic(field) {
+	case "events", "services", "routes.idempotencyKey",
+		"grants.auth", "grants.identity", "grants.authz", "grants.audit", "grants.cache",
+		"runtime.instances", "runtime.upgrade", "runtime.memory", "runtime.cpu", "runtime.pids", "runtime.openFiles",
+		"runtime.concurrency":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,43 @@
+package manifest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Offer is what a module's code offers, as the running binary describes it.
+type Offer struct {
+	// Routes are the ids that it has a handler for; Mount says that it serves any other route too.
+	Routes []string
+	Mount  bool
+	// Migrations are the ids of its schema changes.
+	Migrations []string
+}
+
+// Compare says how what the code offers differs from the manifest; nil if it does not. A module that differs must not run:
+// its routes would answer nothing, or its code would wait for requests that never come.
+func (m *Manifest) Compare(o Offer) error {
+	var differences []string
+	differ := func(format string, args ...any) { differences = append(differences, fmt.Sprintf(format, args...)) }
+	declared := make([]string, 0, len(m.Routes))
+	for _, route := range m.Routes {
+		declared = append(declared, route.ID)
+		if !o.Mount && !slices.Contains(o.Routes, route.ID) {
+			differ("route %s is in module.yaml, but the binary has no handler for it", route.ID)
+		}
+	}
+	for _, id := range o.Routes {
+		if !slices.Contains(declared, id) {
+			differ("the binary has a handler for route %s, which is not in module.yaml", id)
+		}
+	}
+	if n := len(o.Migrations); (n > 0) != (m.Migrations == MigrationsGo) {
+		differ("module.yaml says `migrations: %s`, the binary has %d migrations", m.Migrations, n)
+	}
+	if len(differences) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the binary and module.yaml differ: %s (fix: make them agree, rebuild, restart)",
+		strings.Join(differences, "; "))
+}

@@ -1,0 +1,47 @@
+package manifest_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/plugin-api/manifest"
+)
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	routes := []manifest.Route{{ID: "list"}, {ID: "get"}}
+	for name, test := range map[string]struct {
+		migrations string
+		offer      manifest.Offer
+		want       []string // parts of the error; none = they agree
+	}{
+		"equal":              {offer: manifest.Offer{Routes: []string{"get", "list"}}},
+		"mount serves all":   {offer: manifest.Offer{Mount: true}},
+		"mount beside some":  {offer: manifest.Offer{Routes: []string{"get"}, Mount: true}},
+		"equal, migrations":  {migrations: "go", offer: manifest.Offer{Mount: true, Migrations: []string{"0001"}}},
+		"handler missing":    {offer: manifest.Offer{Routes: []string{"get"}}, want: []string{"route list is in module.yaml"}},
+		"route missing":      {offer: manifest.Offer{Routes: []string{"get", "list", "put"}}, want: []string{"for route put, which"}},
+		"foreign with mount": {offer: manifest.Offer{Routes: []string{"put"}, Mount: true}, want: []string{"for route put, which"}},
+		"migrations missing": {migrations: "go", offer: manifest.Offer{Mount: true}, want: []string{"`migrations: go`", "0 migr"}},
+		"migrations undeclared": {
+			offer: manifest.Offer{Mount: true, Migrations: []string{"0001"}}, want: []string{"has 1 migrations"},
+		},
+		"all at once": {
+			offer: manifest.Offer{Routes: []string{"a"}}, want: []string{"route list", "route get", "route a,", "fix: "},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := manifest.Manifest{Routes: routes, Migrations: test.migrations}
+			err := m.Compare(test.offer)
+			if test.want == nil {
+				require.NoError(t, err)
+				return
+			}
+			for _, part := range test.want {
+				require.ErrorContains(t, err, part)
+			}
+		})
+	}
+}

@@ -1,0 +1,350 @@
+package manifest_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/plugin-api/manifest"
+)
+
+func parse(t *testing.T, text string) *manifest.Manifest {
+	t.Helper()
+	m, err := manifest.Parse("module.yaml", []byte(text))
+	require.NoError(t, err)
+	return m
+}
+
+func errorsOf(t *testing.T, err error) manifest.Errors {
+	t.Helper()
+	var errs manifest.Errors
+	require.ErrorAs(t, err, &errs)
+	require.NotEmpty(t, errs)
+	return errs
+}
+
+func TestParseRefuses(t *testing.T) {
+	t.Parallel()
+	for _, c := range badCases() {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			m, err := manifest.Parse("blog/module.yaml", []byte(c.text))
+			require.Nil(t, m)
+			errs := errorsOf(t, err)
+			require.Equal(t, c.code, errs[0].Code, "%v", err)
+			require.Equal(t, c.line, errs[0].Line, "%v", err)
+			for _, one := range errs {
+				require.Equal(t, "blog/module.yaml", one.File)
+				require.NotEmpty(t, one.Message)
+				require.NotEmpty(t, one.Fix)
+				require.NotContains(t, one.Message+one.Fix, "\n")
+			}
+		})
+	}
+}
+
+// inspect must reach the whole tree, though decode ignores what it does not know.
+func TestDuplicateBelowAnUnsupportedKey(t *testing.T) {
+	t.Parallel()
+	_, err := manifest.Parse("module.yaml", []byte(head+"events:\n  a: {b: 1}\n  a: {b: 1}\n"))
+	errs := errorsOf(t, err)
+	require.Len(t, errs, 2)
+	require.Equal(t, "duplicate_key", errs[1].Code)
+	require.Equal(t, 6, errs[1].Line)
+}
+
+func TestAliasesAreNamedOncePerLine(t *testing.T) {
+	t.Parallel()
+	_, err := manifest.Parse("module.yaml", []byte(head+"runtime:\n  env: [&a TZ, *a, *a]\n  required: *a\n"))
+	errs := errorsOf(t, err)
+	require.Len(t, errs, 2)
+	require.Equal(t, []int{5, 6}, []int{errs[0].Line, errs[1].Line})
+}
+
+func TestBooleans(t *testing.T) {
+	t.Parallel()
+	m := parse(t, head+"grants: {database: True}\nruntime: {required: false}\n")
+	require.True(t, m.Grants.Database)
+	require.False(t, m.Runtime.Required)
+}
+
+// A case that trips over several rules would prove only one of them; the few that must do so are named here.
+func TestEachCaseBreaksOneRule(t *testing.T) {
+	t.Parallel()
+	several := map[string]bool{"alias": true, "alias bomb": true, "text": true, "list": true,
+		"duplicate key in what is still to come": true}
+	for _, c := range badCases() {
+		_, err := manifest.Parse("module.yaml", []byte(c.text))
+		if !several[c.name] {
+			require.Len(t, errorsOf(t, err), 1, "%s: %v", c.name, err)
+		}
+	}
+}
+
+func TestParseSample(t *testing.T) {
+	t.Parallel()
+	m, err := manifest.Load(filepath.Join("testdata", "blog.yaml"))
+	require.NoError(t, err)
+	require.Equal(t, "blog", m.Name)
+	require.Equal(t, manifest.Requires{Platform: ">=0.1", Modules: map[string]string{"billing": "^0.2"},
+		Optional: map[string]string{"notify": ">=0.1"}}, m.Requires)
+	require.Equal(t, manifest.Permission{Name: "blog.post.create", Description: "Write posts", Roles: []string{"author"}},
+		m.Permissions[1])
+	require.Equal(t, manifest.Route{ID: "createPost", Method: "POST", Path: "/posts", Permission: "blog.post.create",
+		Stream: manifest.StreamNone, MaxBody: 16 << 10, Timeout: manifest.Duration(5 * time.Second)}, m.Routes[2])
+	require.Equal(t, manifest.Grants{Database: true}, m.Grants)
+	require.Equal(t, manifest.MigrationsGo, m.Migrations)
+	require.Equal(t, "config.schema.json", m.Config.Schema)
+	require.Equal(t, manifest.Runtime{Executable: "bin/blog-server", StartTimeout: manifest.Duration(20 * time.Second),
+		StopTimeout: manifest.Duration(500 * time.Millisecond), Required: true, Env: []string{"TZ", "LANG"},
+		Restart: &manifest.Restart{Max: 3, Window: manifest.Duration(time.Minute)}}, m.Runtime)
+}
+
+func TestParseFillsDefaults(t *testing.T) {
+	t.Parallel()
+	m, err := manifest.Load(filepath.Join("testdata", "hello.yaml"))
+	require.NoError(t, err)
+	require.Equal(t, manifest.Route{ID: "greet", Method: "GET", Path: "/greetings/{name}", Access: manifest.AccessPublic,
+		Stream: manifest.StreamNone, MaxBody: 1 << 20, Timeout: manifest.Duration(30 * time.Second)}, m.Routes[0])
+	require.Equal(t, manifest.Runtime{Executable: "bin/hello", StartTimeout: manifest.Duration(10 * time.Second),
+		StopTimeout: manifest.Duration(10 * time.Second)}, m.Runtime)
+	require.Nil(t, m.Config)
+
+	for _, stream := range []string{"sse", "websocket", "body"} {
+		m = parse(t, route("id: a, method: GET, path: /a, access: public, stream: "+stream))
+		require.Zero(t, m.Routes[0].Timeout, stream)
+		require.Equal(t, manifest.Size(1<<20), m.Routes[0].MaxBody, stream)
+	}
+}
+
+func TestRoutesThatShareNothing(t *testing.T) {
+	t.Parallel()
+	parse(t, routes("/", "/a", "/a/{id}", "/a/new", "/a/{key}/b", "/f", "/f/{rest...}", "/ff", "/g/{x}/{rest...}",
+		"/g/h/i"))
+	parse(t, routes("/", "/{rest...}"))
+	parse(t, routes("/a")+"  - {id: put, method: PUT, path: /a, access: public}\n")
+}
+
+func TestSegments(t *testing.T) {
+	t.Parallel()
+	r := manifest.Route{Path: "/posts/{id}/files/{path...}"}
+	require.Equal(t, []manifest.Segment{{Literal: "posts"}, {Param: "id"}, {Literal: "files"},
+		{Param: "path", Wildcard: true}}, r.Segments())
+	require.Empty(t, (&manifest.Route{Path: "/"}).Segments())
+}
+
+// Every key of a capability that is still to come is refused by its name, all of them at once.
+func TestLaterKeysAreNamed(t *testing.T) {
+	t.Parallel()
+	_, err := manifest.Load(filepath.Join("testdata", "design.yaml"))
+	var messages []string
+	for _, one := range errorsOf(t, err) {
+		require.Equal(t, "not_supported_yet", one.Code, one.Message)
+		key, _, _ := strings.Cut(strings.TrimPrefix(one.Message, "`"), "`")
+		messages = append(messages, key)
+	}
+	require.Equal(t, []string{"routes.idempotencyKey", "grants.auth", "grants.identity", "grants.authz", "grants.audit",
+		"grants.cache", "events", "services", "migrations: sql", "runtime.instances", "runtime.upgrade", "runtime.memory",
+		"runtime.cpu", "runtime.pids", "runtime.openFiles", "runtime.concurrency"}, messages)
+	require.ErrorContains(t, err, "testdata/design.yaml:25: `services` is not supported by this platformd yet\nfix: ")
+}
+
+func TestAllErrorsInTheOrderOfLines(t *testing.T) {
+	t.Parallel()
+	text := "apiVersion: v1\nnmae: blog\nversion: 1\nroutes:\n  - {id: a, method: get, path: a}\n"
+	_, err := manifest.Parse("module.yaml", []byte(text))
+	var codes []string
+	for _, one := range errorsOf(t, err) {
+		codes = append(codes, one.Code)
+	}
+	require.Equal(t, []string{"missing_key", "bad_api_version", "unknown_key", "bad_type", "bad_method", "route_without_access",
+		"bad_route_path"}, codes)
+	require.ErrorContains(t, err, `module.yaml:2: unknown key "nmae"; did you mean "name"?
+fix: rename it to name, or remove it
+`)
+	var first *manifest.Error
+	require.ErrorAs(t, err, &first)
+	require.Equal(t, "name", first.Field)
+}
+
+func TestLongListIsCut(t *testing.T) {
+	t.Parallel()
+	_, err := manifest.Parse("module.yaml", []byte(routes(strings.Split(strings.Repeat("bad ", 25), " ")[:25]...)))
+	require.Len(t, errorsOf(t, err), 25)
+	require.Equal(t, 20, strings.Count(err.Error(), "fix: "))
+	require.True(t, strings.HasSuffix(err.Error(), "\nand 5 more"))
+}
+
+func TestSuggestions(t *testing.T) {
+	t.Parallel()
+	for word, want := range map[string]string{
+		"nmae": "name", "Name": "name", "verison": "version", "permision": "permissions", "route": "routes",
+		"api_version": "apiVersion", "description_": "description", "require": "requires", "run-time": "runtime",
+	} {
+		_, err := manifest.Parse("module.yaml", []byte(head+word+": x\n"))
+		require.ErrorContains(t, err, "did you mean \""+want+"\"?", word)
+	}
+	_, err := manifest.Parse("module.yaml", []byte(route("id: a, method: GET, path: /a, access: public, zz: b")))
+	require.NotContains(t, err.Error(), "did you mean", "zz is two letters away from id, but so is every word of two")
+	_, err = manifest.Parse("module.yaml", []byte(head+"xy: z\n"))
+	require.NotContains(t, err.Error(), "did you mean")
+	require.ErrorContains(t, err, "use one of: apiVersion, name,")
+}
+
+func TestValidateByHand(t *testing.T) {
+	t.Parallel()
+	m := manifest.Manifest{APIVersion: manifest.APIVersion, Name: "blog", Version: "1.0.0",
+		Routes: []manifest.Route{{ID: "a", Method: "GET", Path: "/a", Access: manifest.AccessPublic}}}
+	require.NoError(t, m.Validate())
+	m.Routes[0].MaxBody, m.Routes[0].Timeout = -1, -1
+	m.Requires.Modules = map[string]string{"billing": ""}
+	m.Runtime.Restart = &manifest.Restart{Max: 1}
+	errs := errorsOf(t, m.Validate())
+	require.Equal(t, []string{"requires.modules.billing", "routes[0].maxBody", "routes[0].timeout", "runtime.restart.window"},
+		[]string{errs[0].Field, errs[1].Field, errs[2].Field, errs[3].Field})
+}
+
+func TestSupportsPlatform(t *testing.T) {
+	t.Parallel()
+	m := parse(t, head+"requires: {platform: \">=0.2, <0.4\"}\n")
+	for _, version := range []string{"0.2.0", "0.3.9", "0.2.0-rc.1", "v0.2.0-3-gabc-dirty", "0.2.0+build"} {
+		require.NoError(t, m.SupportsPlatform(version), version)
+	}
+	for _, version := range []string{"0.1.9", "0.4.0", "0.4.0-rc.1", "1.0.0", "soon"} {
+		require.Error(t, m.SupportsPlatform(version), version)
+	}
+	require.ErrorContains(t, m.SupportsPlatform("0.1.0"), "blog 0.3.0 requires platformd >=0.2, <0.4; this is 0.1.0\nfix: ")
+	require.NoError(t, parse(t, head).SupportsPlatform("soon"))
+}
+
+func TestSizeAndDurationRoundTrip(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]manifest.Size{"5B": 5, "16KiB": 16 << 10, "1MiB": 1 << 20, "3GiB": 3 << 30, "1500B": 1500} {
+		var s manifest.Size
+		require.NoError(t, s.UnmarshalText([]byte(text)))
+		require.Equal(t, want, s)
+		require.Equal(t, text, s.String())
+	}
+	require.Equal(t, "0B", manifest.Size(0).String())
+	var d manifest.Duration
+	require.NoError(t, d.UnmarshalText([]byte("1h30m")))
+	require.Equal(t, 90*time.Minute, d.Std())
+	require.Equal(t, "1h30m0s", d.String())
+}
+
+func TestLoadRefusesWhatIsNotAFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+	for path, code := range map[string]string{fifo: "not_a_file", dir: "not_a_file", "/dev/zero": "not_a_file",
+		filepath.Join(dir, "absent"): "unreadable"} {
+		done := make(chan error, 1)
+		go func() {
+			_, err := manifest.Load(path)
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			errs := errorsOf(t, err)
+			require.Equal(t, code, errs[0].Code)
+			require.True(t, strings.HasPrefix(err.Error(), path+": "), err)
+		case <-time.After(5 * time.Second):
+			t.Fatalf("Load(%s) hangs", path)
+		}
+	}
+}
+
+func TestLoadKeepsTheCause(t *testing.T) {
+	t.Parallel()
+	_, err := manifest.Load(filepath.Join(t.TempDir(), "module.yaml"))
+	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+func TestLoadReadsNoMoreThanItMust(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "module.yaml")
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	require.NoError(t, f.Truncate(1<<40)) // sparse: reading it whole would exhaust memory
+	require.NoError(t, f.Close())
+	_, err = manifest.Load(path)
+	require.Equal(t, "too_large", errorsOf(t, err)[0].Code)
+}
+
+// Deep and wide input must be refused in time that grows with its size, not with its square.
+func TestBombsEndSoon(t *testing.T) {
+	t.Parallel()
+	for _, unit := range []string{"[", "{", "a: {", "- ", "? ", "&a [", "!!map {", "'", "|\n ", "\n#", "{a,"} {
+		begun := time.Now()
+		_, err := manifest.Parse("module.yaml", []byte(strings.Repeat(unit, manifest.MaxSize/len(unit))))
+		require.Error(t, err)
+		require.Less(t, time.Since(begun), 30*time.Second, "%q", unit)
+	}
+}
+
+func TestManyOfEverythingIsSoonChecked(t *testing.T) {
+	t.Parallel()
+	many := func(format string, size int) string {
+		var b strings.Builder
+		for i := 0; b.Len() < manifest.MaxSize-size; i++ {
+			fmt.Fprintf(&b, format, i)
+		}
+		return b.String()
+	}
+	for name, text := range map[string]string{
+		"aliases":     head + "runtime:\n  env:\n" + many("  - *a%d\n", 1<<10),
+		"anchors":     head + "runtime:\n  env:\n" + many("  - &a%d\n", 1<<10),
+		"keys":        head + many("k%d: 1\n", 1<<10),
+		"env":         head + "runtime:\n  env: [TZ" + many(",e%x", 1<<10) + "]\n",
+		"roles":       head + "permissions:\n  - {name: blog.a.b, description: c, roles: [r" + many(",r%x", 1<<10) + "]}\n",
+		"permissions": head + "permissions:\n" + many("  - {name: blog.a.b%x, description: c}\n", 1<<10),
+		"needs":       route("id: a, method: GET, path: /, access: public, needs: [a" + many(",n%x", 1<<10) + "]"),
+		"routes":      head + "routes:\n" + many("  - {id: r%x, method: GET, path: \"/{a}/{b}/c%[1]x\", access: public}\n", 1<<10),
+		"segments":    route("id: a, method: GET, access: public, path: " + many("/%x", 1<<10)),
+		"parameters":  route("id: a, method: GET, access: public, path: \"" + many("/{p%x}", 1<<10) + "\""),
+	} {
+		begun := time.Now()
+		_, err := manifest.Parse("module.yaml", []byte(text))
+		require.NotContains(t, fmt.Sprint(err), "larger than", name)
+		require.Less(t, time.Since(begun), 30*time.Second, name)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, c := range badCases() {
+		if len(c.text) < 4<<10 {
+			f.Add([]byte(c.text))
+		}
+	}
+	for _, name := range []string{"blog.yaml", "hello.yaml", "design.yaml"} {
+		data, err := os.ReadFile(filepath.Join("testdata", name))
+		require.NoError(f, err)
+		f.Add(data)
+	}
+	schema := resolvedSchema(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := manifest.Parse("module.yaml", data)
+		if err != nil {
+			for _, one := range errorsOf(t, err) {
+				require.Positive(t, one.Line)
+				require.NotEmpty(t, one.Code)
+				require.NotEmpty(t, one.Fix)
+			}
+			return
+		}
+		require.NoError(t, m.Validate())
+		require.NoError(t, schema.Validate(generic(t, data)), "the schema refuses what Parse accepts")
+		again, err := manifest.Parse("module.yaml", encode(t, m))
+		require.NoError(t, err)
+		require.True(t, reflect.DeepEqual(m, again), "%+v\n%+v", m, again)
+	})
+}
