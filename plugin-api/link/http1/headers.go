@@ -1,0 +1,194 @@
+package http1
+
+import (
+	"bytes"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/platformd/platformd/plugin-api/link"
+)
+
+// The headers by which the core tells a module what it decided. Params and Principal are JSON in base64url without
+// padding, Timeout is in milliseconds; Params and Timeout may be absent.
+const (
+	headerSecret    = "Platformd-Secret"
+	headerRoute     = "Platformd-Route"
+	headerParams    = "Platformd-Params"
+	headerPrincipal = "Platformd-Principal"
+	headerTimeout   = "Platformd-Timeout"
+
+	// reservedName is what no header of a client or a module may begin with, in any spelling.
+	reservedName = "platformd"
+	// maxTimeout is the longest timeout, in milliseconds, that a time.Duration holds.
+	maxTimeout = math.MaxInt64 / int64(time.Millisecond)
+)
+
+// callEncoder appends calls to request heads; it keeps its buffer. The zero value is ready.
+type callEncoder struct {
+	text bytes.Buffer
+	json *json.Encoder
+}
+
+// append appends the header lines of call to dst.
+func (e *callEncoder) append(dst []byte, call *link.Call) ([]byte, error) {
+	if !validRoute(call.Route) {
+		return nil, fmt.Errorf("route id %q cannot be sent: it must be visible ASCII", call.Route)
+	}
+	if call.Principal.Kind == "" {
+		return nil, errors.New("the call has no principal: use link.Anonymous for an unauthenticated caller")
+	}
+	dst = appendLine(dst, headerRoute, call.Route)
+	var err error
+	if len(call.Params) > 0 {
+		if dst, err = e.appendJSON(dst, headerParams, &call.Params); err != nil {
+			return nil, err
+		}
+	}
+	if dst, err = e.appendJSON(dst, headerPrincipal, &call.Principal); err != nil {
+		return nil, err
+	}
+	if call.Timeout > 0 {
+		dst = append(dst, headerTimeout+": "...)
+		dst = strconv.AppendInt(dst, milliseconds(call.Timeout), 10)
+		dst = append(dst, '\r', '\n')
+	}
+	return dst, nil
+}
+
+func (e *callEncoder) appendJSON(dst []byte, name string, value any) ([]byte, error) {
+	if e.json == nil {
+		e.json = json.NewEncoder(&e.text)
+	}
+	e.text.Reset()
+	if err := e.json.Encode(value); err != nil {
+		return nil, fmt.Errorf("encode %s: %w", name, err)
+	}
+	dst = append(append(dst, name...), ": "...)
+	dst = base64.RawURLEncoding.AppendEncode(dst, bytes.TrimSuffix(e.text.Bytes(), []byte("\n")))
+	return append(dst, '\r', '\n'), nil
+}
+
+// milliseconds rounds up: what is left of a timeout must not become none.
+func milliseconds(d time.Duration) int64 {
+	whole := int64(d / time.Millisecond)
+	if d%time.Millisecond > 0 && whole < maxTimeout {
+		whole++
+	}
+	return whole
+}
+
+func appendLine(dst []byte, name, value string) []byte {
+	dst = append(append(dst, name...), ": "...)
+	return append(append(dst, value...), '\r', '\n')
+}
+
+// decodeCall reads the core's headers. It does not check the secret, and leaves Path to the caller. Unknown JSON fields
+// are ignored: a newer core may say more than this module knows.
+func decodeCall(header http.Header) (*link.Call, error) {
+	route, err := single(header, headerRoute)
+	if err != nil {
+		return nil, err
+	}
+	if !validRoute(route) {
+		return nil, errors.New(headerRoute + " is not visible ASCII")
+	}
+	call := &link.Call{Route: route}
+	if len(header[headerParams]) > 0 {
+		if err := decodeJSON(header, headerParams, &call.Params); err != nil {
+			return nil, err
+		}
+	}
+	if err := decodeJSON(header, headerPrincipal, &call.Principal); err != nil {
+		return nil, err
+	}
+	if call.Principal.Kind == "" {
+		return nil, errors.New(headerPrincipal + " names no kind")
+	}
+	call.Timeout, err = decodeTimeout(header)
+	return call, err
+}
+
+func decodeJSON(header http.Header, name string, into any) error {
+	encoded, err := single(header, name)
+	if err != nil {
+		return err
+	}
+	text, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err != nil {
+		return fmt.Errorf("decode %s: %w", name, err)
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("decode %s: %w", name, err)
+	}
+	return nil
+}
+
+func decodeTimeout(header http.Header) (time.Duration, error) {
+	if len(header[headerTimeout]) == 0 {
+		return 0, nil
+	}
+	text, err := single(header, headerTimeout)
+	if err != nil {
+		return 0, err
+	}
+	left, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || left <= 0 || left > maxTimeout {
+		return 0, errors.New(headerTimeout + " is not a positive number of milliseconds")
+	}
+	return time.Duration(left) * time.Millisecond, nil
+}
+
+// single returns the value of a header that must be there once.
+func single(header http.Header, name string) (string, error) {
+	values := header[name]
+	if len(values) != 1 {
+		return "", fmt.Errorf("%s is there %d times instead of once", name, len(values))
+	}
+	return values[0], nil
+}
+
+// secretMatches compares the secret that came with a request, in constant time. An empty secret matches nothing.
+func secretMatches(header http.Header, want []byte) bool {
+	got, err := single(header, headerSecret)
+	return err == nil && len(want) > 0 && subtle.ConstantTimeCompare([]byte(got), want) == 1
+}
+
+// stripReserved removes the core's headers, so that a handler neither sees the secret nor passes it on.
+func stripReserved(header http.Header) {
+	for name := range header {
+		if reserved(name) {
+			delete(header, name)
+		}
+	}
+}
+
+// reserved tells whether a header's name belongs to the core. Everything that is neither letter nor digit counts as "-":
+// CGI and its heirs read them all as "_", so a module would take Platformd_Secret or Platformd.Secret for the real one.
+func reserved(name string) bool {
+	if len(name) < len(reservedName) || name[0]|0x20 != reservedName[0] ||
+		!strings.EqualFold(name[:len(reservedName)], reservedName) {
+		return false
+	}
+	return len(name) == len(reservedName) || !alphanumeric(name[len(reservedName)])
+}
+
+func alphanumeric(b byte) bool {
+	return 'a' <= b|0x20 && b|0x20 <= 'z' || '0' <= b && b <= '9'
+}
+
+func validRoute(id string) bool {
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] >= 0x7f {
+			return false
+		}
+	}
+	return id != ""
+}

@@ -1,0 +1,355 @@
+package http1
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestSequentialRequestsShareOneConnection(t *testing.T) {
+	t.Parallel()
+	rig := serveModule(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/chunked" {
+			_ = http.NewResponseController(w).Flush()
+		}
+		_, _ = io.WriteString(w, "ok")
+	})
+	for i := range 50 {
+		path := "/"
+		if i%2 == 0 {
+			path = "/chunked"
+		}
+		_, body := rig.do(http.MethodPost, path, strings.NewReader("x"))
+		require.Equal(t, "ok", body)
+	}
+	require.EqualValues(t, 1, rig.ln.accepted.Load())
+}
+
+func TestIdleConnectionsAreBounded(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ maxIdle, want int }{{2, 2}, {-1, 0}, {0, 5}} {
+		arrived, release := make(chan struct{}), make(chan struct{})
+		rig := serveModule(t, func(http.ResponseWriter, *http.Request) {
+			arrived <- struct{}{}
+			<-release
+		}, func(_ *rig, c *ClientConfig) { c.MaxIdle = test.maxIdle })
+		var requests sync.WaitGroup
+		for range 5 {
+			requests.Go(func() { rig.do(http.MethodGet, "/", nil) })
+		}
+		for range 5 {
+			<-arrived
+		}
+		close(release)
+		requests.Wait()
+		rig.idle(test.want)
+	}
+}
+
+func TestLastUsedConnectionIsUsedFirst(t *testing.T) {
+	t.Parallel()
+	p := pool{maxIdle: 3}
+	var put []*conn
+	for range 3 {
+		c, _ := connPair(t)
+		p.put(c)
+		put = append(put, c)
+	}
+	for i := range 3 {
+		c, err := p.get()
+		require.NoError(t, err)
+		require.Same(t, put[2-i], c)
+	}
+	c, err := p.get()
+	require.NoError(t, err)
+	require.Nil(t, c)
+}
+
+// connPair returns two ends of a connection.
+func connPair(t *testing.T) (*conn, net.Conn) {
+	t.Helper()
+	ln := listen(t, socketPath(t))
+	unix, err := net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: ln.Addr().String()})
+	require.NoError(t, err)
+	peer, err := ln.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = unix.Close(); _ = peer.Close() })
+	c, err := newConn(unix)
+	require.NoError(t, err)
+	return c, peer
+}
+
+func TestStaleConnectionsAreNoticedBeforeUse(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(c *conn, peer net.Conn){
+		"closed by the module":    func(_ *conn, peer net.Conn) { _ = peer.Close() },
+		"half-closed":             func(_ *conn, peer net.Conn) { _ = halfClose(peer) },
+		"unasked bytes":           func(_ *conn, peer net.Conn) { _, _ = io.WriteString(peer, "HTTP/1.1 200 OK\r\n\r\n") },
+		"closed on our own side":  func(c *conn, _ net.Conn) { _ = c.Close() },
+		"closed with data unread": func(c *conn, peer net.Conn) { _, _ = c.Write([]byte("x")); _ = peer.Close() },
+	} {
+		c, peer := connPair(t)
+		require.True(t, c.alive(), name)
+		spoil(c, peer)
+		require.False(t, c.alive(), name)
+	}
+}
+
+// staleModule is a module whose first connection answers one request, then does with the next what stale says; later
+// connections answer 200. It counts the requests that it read after the first.
+func staleModule(t *testing.T, stale func(c *peer)) (r *rig, later func() int) {
+	t.Helper()
+	var mu sync.Mutex
+	count, first := 0, true
+	answer := func(c *peer) { _, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") }
+	r = scriptModule(t, func(c *peer, _ *http.Request) {
+		mu.Lock()
+		isFirst := first
+		first = false
+		if !isFirst {
+			count++
+		}
+		mu.Unlock()
+		answer(c)
+		if isFirst {
+			stale(c)
+		}
+	})
+	return r, func() int { mu.Lock(); defer mu.Unlock(); return count }
+}
+
+func TestConnectionThatTheModuleGaveUpIsReplaced(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{"", "small", strings.Repeat("large", 20<<10)} {
+		closed := make(chan struct{})
+		rig, later := staleModule(t, func(c *peer) { _ = c.Close(); close(closed) })
+		rig.do(http.MethodGet, "/", nil)
+		<-closed
+		res, _ := rig.do(http.MethodPost, "/", strings.NewReader(body))
+		require.Equal(t, http.StatusOK, res.StatusCode)
+		require.Equal(t, 1, later())
+	}
+}
+
+// What a module sends without being asked must not become the answer to somebody's next request.
+func TestUnaskedBytesAreNoAnswer(t *testing.T) {
+	t.Parallel()
+	sent, done := make(chan struct{}), make(chan struct{})
+	rig, later := staleModule(t, func(c *peer) {
+		_, _ = io.WriteString(c, "HTTP/1.1 418 I'm a teapot\r\nContent-Length: 0\r\n\r\n")
+		close(sent)
+		<-done
+	})
+	rig.do(http.MethodGet, "/", nil)
+	rig.idle(1) // or the bytes come with the first answer, which is another case
+	<-sent
+	res, _ := rig.do(http.MethodPost, "/", nil)
+	close(done)
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	require.Equal(t, 1, later())
+}
+
+// The module has stopped reading on an idle connection that it has not closed: nothing can be sent, so nothing was seen.
+func TestRequestThatCannotHaveBeenSeenIsRepeated(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{"", "small", strings.Repeat("large", 20<<10)} {
+		deaf, done := make(chan struct{}), make(chan struct{})
+		rig, later := staleModule(t, func(c *peer) {
+			if unix, ok := c.Conn.(*net.UnixConn); ok {
+				_ = unix.CloseRead()
+			}
+			close(deaf)
+			<-done
+		})
+		rig.do(http.MethodGet, "/", nil)
+		<-deaf
+		res, _ := rig.do(http.MethodPost, "/", strings.NewReader(body))
+		close(done)
+		require.Equal(t, http.StatusOK, res.StatusCode)
+		require.Equal(t, 1, later())
+	}
+}
+
+func TestRepeatThatFindsNoModule(t *testing.T) {
+	t.Parallel()
+	rig, later := staleModule(t, func(c *peer) { _, _ = http.ReadRequest(c.reader) })
+	rig.do(http.MethodGet, "/", nil)
+	require.NoError(t, rig.ln.Close())
+	res, _ := rig.do(http.MethodGet, "/", nil)
+	require.Equal(t, http.StatusBadGateway, res.StatusCode)
+	require.Zero(t, later())
+	rig.mu.Lock()
+	defer rig.mu.Unlock()
+	var failed *ExchangeError
+	require.ErrorAs(t, rig.results[1], &failed)
+	require.True(t, failed.Reached, "by the first attempt")
+}
+
+// The module reads the request on a reused connection, and closes it without an answer: it may have acted on it.
+func TestRequestThatMayHaveBeenSeenIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		method, body string
+		repeated     bool
+	}{
+		{http.MethodGet, "", true},
+		{http.MethodHead, "", true},
+		{http.MethodOptions, "", true},
+		{http.MethodGet, "small", true},
+		{http.MethodPost, "", false},
+		{http.MethodPost, "small", false},
+		{http.MethodPut, "small", false},
+		{http.MethodPatch, "", false},
+		{http.MethodDelete, "", false},
+		{http.MethodGet, strings.Repeat("large", 20<<10), false}, // the client's body is gone
+	} {
+		seen := make(chan struct{}, 1)
+		rig, later := staleModule(t, func(c *peer) {
+			if _, err := http.ReadRequest(c.reader); err == nil {
+				seen <- struct{}{}
+			}
+		})
+		rig.do(http.MethodGet, "/", nil)
+		res, _ := rig.do(test.method, "/", strings.NewReader(test.body))
+		<-seen
+		if test.repeated {
+			require.Equal(t, http.StatusOK, res.StatusCode, test.method)
+			require.Equal(t, 1, later(), test.method)
+			continue
+		}
+		require.Equal(t, http.StatusBadGateway, res.StatusCode, test.method)
+		require.Zero(t, later(), test.method)
+		var failed *ExchangeError
+		rig.mu.Lock()
+		require.ErrorAs(t, rig.results[1], &failed)
+		rig.mu.Unlock()
+		require.True(t, failed.Reached, test.method)
+	}
+}
+
+func TestSafeRequestIsRepeatedOnce(t *testing.T) {
+	t.Parallel()
+	requests := 0
+	rig := scriptModule(t, func(c *peer, _ *http.Request) {
+		if requests++; requests == 1 {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			_, _ = http.ReadRequest(c.reader)
+		}
+	})
+	rig.do(http.MethodGet, "/", nil)
+	res, _ := rig.do(http.MethodGet, "/", nil)
+	require.Equal(t, http.StatusBadGateway, res.StatusCode)
+	require.EqualValues(t, 2, rig.ln.accepted.Load())
+}
+
+// On a new connection a failure is not put down to staleness, however safe the method is.
+func TestFailureOnANewConnectionIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	rig := scriptModule(t, func(*peer, *http.Request) {})
+	res, _ := rig.do(http.MethodGet, "/", nil)
+	require.Equal(t, http.StatusBadGateway, res.StatusCode)
+	require.EqualValues(t, 1, rig.ln.accepted.Load())
+}
+
+func TestClosedClient(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	started := make(chan struct{})
+	rig := serveModule(t, func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/wait" {
+			started <- struct{}{}
+			<-release
+		}
+	})
+	rig.do(http.MethodGet, "/", nil)
+	status := make(chan int)
+	go func() {
+		res, _ := rig.do(http.MethodGet, "/wait", nil)
+		status <- res.StatusCode
+	}()
+	<-started
+	rig.client.Close()
+	close(release)
+	require.Equal(t, http.StatusOK, <-status, "an exchange under way ends as it would have")
+	rig.idle(0)
+	rig.do(http.MethodGet, "/", nil)
+	rig.mu.Lock()
+	defer rig.mu.Unlock()
+	var failed *ExchangeError
+	require.ErrorAs(t, rig.results[2], &failed)
+	require.ErrorIs(t, failed, ErrClosed)
+	require.False(t, failed.Reached)
+}
+
+// A server that keeps a short accept queue answers a burst late, not with an error.
+func TestFullAcceptQueueIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	path := socketPath(t)
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	defer syscall.Close(fd)
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}))
+	require.NoError(t, syscall.Listen(fd, 0))
+	p := pool{socket: path}
+	first, err := p.dial(t.Context())
+	require.NoError(t, err)
+	defer first.Close()
+	_, err = net.Dial("unix", path)
+	if !errors.Is(err, syscall.EAGAIN) {
+		t.Skip("this system queues connections without a bound")
+	}
+	second := make(chan error, 1)
+	go func() {
+		c, err := p.dial(t.Context())
+		if err == nil {
+			_ = c.Close()
+		}
+		second <- err
+	}()
+	select {
+	case err := <-second:
+		t.Fatal("did not wait: ", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	accepted, _, err := syscall.Accept(fd)
+	require.NoError(t, err)
+	defer syscall.Close(accepted)
+	require.NoError(t, <-second)
+}
+
+func TestManyExchangesAtOnce(t *testing.T) {
+	t.Parallel()
+	rig := serveModule(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "%s %s", r.URL.Path, body)
+	})
+	var clients sync.WaitGroup
+	for i := range 16 {
+		clients.Go(func() {
+			for j := range 20 {
+				text := strings.Repeat(fmt.Sprint(i, j, " "), 1+j*1000)
+				req := rig.request(http.MethodPost, fmt.Sprintf("/%d/%d", i, j), strings.NewReader(text))
+				res, err := rig.front.Client().Do(req)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				body, err := io.ReadAll(res.Body)
+				_ = res.Body.Close()
+				if want := fmt.Sprintf("/%d/%d %s", i, j, text); err != nil || string(body) != want {
+					t.Errorf("%d/%d got another answer: %v", i, j, err)
+				}
+			}
+		})
+	}
+	clients.Wait()
+}
