@@ -1,0 +1,79 @@
+package pluginapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+
+	corev1 "github.com/platformd/platformd/proto/platform/core/v1"
+)
+
+// Core is a module's handle on the platform. It is valid from Init until Stop returns, and safe for concurrent use.
+type Core struct {
+	// Name and Version are the module's own, from its manifest.
+	Name, Version string
+	// Log writes to the platform's log under the module's name.
+	Log hclog.Logger
+	// Database is where the module's data lives; package db opens it.
+	Database Database
+
+	config   []byte
+	registry corev1.RegistryClient
+}
+
+// NewCore makes a Core without a platform behind it, for tests; conn may be nil if nothing is asked of the core.
+func NewCore(core Core, config []byte, conn grpc.ClientConnInterface) *Core {
+	core.config = config
+	if core.Log == nil {
+		core.Log = hclog.NewNullLogger()
+	}
+	if conn != nil {
+		core.registry = corev1.NewRegistryClient(conn)
+	}
+	return &core
+}
+
+// Config decodes the module's configuration (config.yaml, modules.overrides.<name>.config) into a struct. Fields that are
+// not set there keep the values that into already has; a key that into does not know is an error.
+func (c *Core) Config(into any) error {
+	if len(c.config) == 0 {
+		return nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(c.config))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return fmt.Errorf("decode the configuration of %s: %w (fix: correct modules.overrides.%s.config)", c.Name, err, c.Name)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return fmt.Errorf("the configuration of %s holds more than one value", c.Name)
+	}
+	return nil
+}
+
+// Dependency is the state of a module that this one requires, or uses optionally.
+type Dependency struct {
+	Name    string
+	Version string // empty if it is not installed
+	Ready   bool   // whether an instance can be called now
+	Reason  string // why it is not ready
+}
+
+// Dependency asks the core about a module that this one's manifest names under requires. Any other name is refused with
+// codes.PermissionDenied.
+func (c *Core) Dependency(ctx context.Context, name string) (Dependency, error) {
+	if c.registry == nil {
+		return Dependency{}, fmt.Errorf("ask about module %s: there is no platform behind this Core", name)
+	}
+	answer, err := c.registry.GetModule(ctx, &corev1.GetModuleRequest{Name: name})
+	if err != nil {
+		return Dependency{}, fmt.Errorf("ask about module %s: %w", name, err)
+	}
+	return Dependency{
+		Name: answer.GetName(), Version: answer.GetVersion(), Ready: answer.GetReady(), Reason: answer.GetReason(),
+	}, nil
+}
