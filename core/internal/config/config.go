@@ -1,0 +1,162 @@
+// Package config (floor F0) reads config.yaml: the types, the defaults, the environment overrides and the rules.
+//
+// It must not act on a setting (open a port, a database, a log): it says what the operator wants and, where that cannot
+// be, what to change. It imports no other package of the core.
+package config
+
+import (
+	"maps"
+	"time"
+)
+
+// Config is the whole configuration. The json tags are the keys of config.yaml, the env tags the last part of the
+// variable that overrides a key, and the validate tags its rules. "later" marks a key whose capability platformd does not
+// have yet. A Config that Load returned is valid; treat it as read-only.
+type Config struct {
+	Server     Server     `json:"server" envPrefix:"SERVER_"`
+	Data       Data       `json:"data" envPrefix:"DATA_"`
+	Modules    Modules    `json:"modules" envPrefix:"MODULES_"`
+	Database   Database   `json:"database" envPrefix:"DATABASE_"`
+	Events     Events     `json:"events" envPrefix:"EVENTS_"`
+	Cache      Cache      `json:"cache" envPrefix:"CACHE_"`
+	Supervisor Supervisor `json:"supervisor" envPrefix:"SUPERVISOR_"`
+	Auth       Auth       `json:"auth" envPrefix:"AUTH_"`
+	Log        Log        `json:"log" envPrefix:"LOG_"`
+}
+
+// Server is the section server.
+type Server struct {
+	Listen string `json:"listen" env:"LISTEN" validate:"listen"`
+	// PublicURL has no trailing slash.
+	PublicURL      string        `json:"publicURL" env:"PUBLICURL" validate:"omitempty,public_url"`
+	TLS            TLS           `json:"tls" envPrefix:"TLS_"`
+	TrustedProxies []string      `json:"trustedProxies" env:"TRUSTEDPROXIES" validate:"dive,ip|cidr"`
+	CORS           CORS          `json:"cors" envPrefix:"CORS_"`
+	HoldTimeout    time.Duration `json:"holdTimeout" env:"HOLDTIMEOUT" validate:"gt=0"`
+	DrainTimeout   time.Duration `json:"drainTimeout" env:"DRAINTIMEOUT" validate:"gt=0"`
+}
+
+// TLS is the section server.tls: both set or both empty.
+type TLS struct {
+	Cert string `json:"cert" env:"CERT" validate:"required_with=Key,omitempty,readable"`
+	Key  string `json:"key" env:"KEY" validate:"required_with=Cert,omitempty,readable"`
+}
+
+// CORS is the section server.cors.
+type CORS struct {
+	Origins []string `json:"origins" env:"ORIGINS" validate:"dive,origin"`
+}
+
+// Data is the section data.
+type Data struct {
+	Dir string `json:"dir" env:"DIR" validate:"required"`
+}
+
+// Modules is the section modules.
+type Modules struct {
+	Dir           string `json:"dir" env:"DIR" validate:"required"`
+	RequireSigned bool   `json:"requireSigned" env:"REQUIRESIGNED" validate:"later"`
+	// Overrides is by module name. A name need not belong to a module that is there.
+	Overrides map[string]Override `json:"overrides" env:"OVERRIDES" validate:"dive,keys,module_name,endkeys"`
+}
+
+// Override is what the operator sets for one module.
+type Override struct {
+	// Config holds JSON values only: map[string]any, []any, string, bool, int, int64, uint64, float64, nil.
+	Config  map[string]any  `json:"config,omitempty" env:"CONFIG"`
+	Restart RestartOverride `json:"restart,omitempty" envPrefix:"RESTART_"`
+	Limits  map[string]any  `json:"limits,omitempty" env:"LIMITS" validate:"later"`
+	// Enabled is nil if the operator did not say.
+	Enabled *bool `json:"enabled,omitempty" env:"ENABLED"`
+}
+
+// IsEnabled reports whether the operator lets the module start.
+func (o Override) IsEnabled() bool { return o.Enabled == nil || *o.Enabled }
+
+// RestartOverride is a restart policy of which each part may be left out.
+type RestartOverride struct {
+	Max    *int           `json:"max,omitempty" env:"MAX" validate:"omitnil,min=1"`
+	Window *time.Duration `json:"window,omitempty" env:"WINDOW" validate:"omitnil,gt=0"`
+}
+
+// Apply returns base with the parts that the override sets.
+func (o RestartOverride) Apply(base Restart) Restart {
+	if o.Max != nil {
+		base.Max = *o.Max
+	}
+	if o.Window != nil {
+		base.Window = *o.Window
+	}
+	return base
+}
+
+// Database is the section database.
+type Database struct {
+	URL            SecretURL `json:"url" env:"URL" validate:"later"`
+	MaxConns       int       `json:"maxConns" env:"MAXCONNS" validate:"min=1"`
+	ModuleMaxConns int       `json:"moduleMaxConns" env:"MODULEMAXCONNS" validate:"min=1"`
+	Isolation      string    `json:"isolation" env:"ISOLATION" validate:"oneof=role schema,later=role"`
+}
+
+// Events is the section events.
+type Events struct {
+	URL      SecretURL `json:"url" env:"URL" validate:"later"`
+	Exchange string    `json:"exchange" env:"EXCHANGE" validate:"exchange"`
+}
+
+// Cache is the section cache.
+type Cache struct {
+	URL SecretURL `json:"url" env:"URL" validate:"later"`
+}
+
+// Supervisor is the section supervisor.
+type Supervisor struct {
+	Restart Restart `json:"restart" envPrefix:"RESTART_"`
+}
+
+// Restart is a restart policy: more than Max restarts within Window is a crash loop.
+type Restart struct {
+	Max    int           `json:"max" env:"MAX" validate:"min=1"`
+	Window time.Duration `json:"window" env:"WINDOW" validate:"gt=0"`
+}
+
+// Auth is the section auth.
+type Auth struct {
+	AccessTTL  time.Duration    `json:"accessTTL" env:"ACCESSTTL" validate:"gt=0,ltefield=RefreshTTL"`
+	RefreshTTL time.Duration    `json:"refreshTTL" env:"REFRESHTTL" validate:"gt=0"`
+	OIDC       []map[string]any `json:"oidc" env:"OIDC" validate:"later"`
+}
+
+// Log is the section log.
+type Log struct {
+	Level  string `json:"level" env:"LEVEL" validate:"oneof=trace debug info warn error"`
+	Format string `json:"format" env:"FORMAT" validate:"oneof=auto text json"`
+}
+
+// Default returns the configuration of a platformd without config.yaml: no server is needed.
+func Default() Config {
+	return Config{
+		Server: Server{
+			Listen:       "127.0.0.1:8080",
+			HoldTimeout:  5 * time.Second,
+			DrainTimeout: 15 * time.Second,
+		},
+		Data:       Data{Dir: "./data"},
+		Modules:    Modules{Dir: "./modules"},
+		Database:   Database{MaxConns: 6, ModuleMaxConns: 3, Isolation: "role"},
+		Events:     Events{Exchange: "platformd"},
+		Supervisor: Supervisor{Restart: Restart{Max: 5, Window: 10 * time.Minute}},
+		Auth:       Auth{AccessTTL: 15 * time.Minute, RefreshTTL: 720 * time.Hour},
+		Log:        Log{Level: "info", Format: "auto"},
+	}
+}
+
+// setOverride replaces one module's override in a map of its own, since the map may be shared with a copy of c.
+func (c *Config) setOverride(module string, o Override) {
+	all := maps.Clone(c.Modules.Overrides)
+	if all == nil {
+		all = map[string]Override{}
+	}
+	all[module] = o
+	c.Modules.Overrides = all
+}

@@ -1,0 +1,59 @@
+package config
+
+// descriptions says in one line what each key is for: config.yaml has them as comments, the schema as descriptions.
+func descriptions() map[string]string {
+	return map[string]string{
+		"server":                "How clients reach the platform.",
+		"server.listen":         "Address of the HTTP server, host:port.",
+		"server.publicURL":      "URL under which clients reach the platform; empty: derived from listen.",
+		"server.tls":            "Serve HTTPS: both files or neither.",
+		"server.tls.cert":       "PEM file with the certificate chain.",
+		"server.tls.key":        "PEM file with the private key.",
+		"server.trustedProxies": "IP addresses or CIDR ranges of proxies whose X-Forwarded-For is believed.",
+		"server.cors":           "Which web pages may call the platform from a browser.",
+		"server.cors.origins":   "Origins such as https://app.example.com, or * for all; empty: none.",
+		"server.holdTimeout":    "How long a request waits for a module that is restarting.",
+		"server.drainTimeout":   "How long a stop waits for requests in flight.",
+
+		"data":     "What platformd must not lose.",
+		"data.dir": "Directory of the databases, the logs and the control socket.",
+
+		"modules":                            "Where modules are, and how single ones differ from the rest.",
+		"modules.dir":                        "Directory that is scanned for NAME/module.yaml.",
+		"modules.requireSigned":              "Refuse modules without a trusted signature.",
+		"modules.overrides":                  "By name of a module: config, restart, enabled.",
+		"modules.overrides.*.config":         "The module's own configuration, as its schema asks.",
+		"modules.overrides.*.restart":        "Where the module differs from supervisor.restart and its manifest.",
+		"modules.overrides.*.restart.max":    "Restarts within the window before the module counts as crash-looping.",
+		"modules.overrides.*.restart.window": "Time within which restarts are counted.",
+		"modules.overrides.*.limits":         "Limits of the module's processes.",
+		"modules.overrides.*.enabled":        "Whether the module may start; unset: yes.",
+
+		"database":                "Without a server: SQLite files in data.dir.",
+		"database.url":            "URL of a PostgreSQL database.",
+		"database.maxConns":       "Most connections that the core opens.",
+		"database.moduleMaxConns": "Most connections that each module opens.",
+		"database.isolation":      "What keeps modules apart on a database server: role or schema.",
+
+		"events":          "Without a broker: an embedded bus.",
+		"events.url":      "URL of a RabbitMQ broker.",
+		"events.exchange": "Name of the exchange on the broker.",
+
+		"cache":     "Without a server: a cache in the process.",
+		"cache.url": "URL of a Redis server.",
+
+		"supervisor":                "What happens when a module's process ends.",
+		"supervisor.restart":        "How many restarts are normal.",
+		"supervisor.restart.max":    "Restarts within the window before a module counts as crash-looping.",
+		"supervisor.restart.window": "Time within which restarts are counted.",
+
+		"auth":            "Sign-in.",
+		"auth.accessTTL":  "How long an access token is valid.",
+		"auth.refreshTTL": "How long a session lasts without use.",
+		"auth.oidc":       "OpenID Connect providers.",
+
+		"log":        "What the daemon logs.",
+		"log.level":  "Least severe level that is logged: trace, debug, info, warn or error.",
+		"log.format": "auto (text on a terminal, JSON elsewhere), text or json.",
+	}
+}

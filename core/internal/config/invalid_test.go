@@ -1,0 +1,418 @@
+package config
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// requireOne checks that exactly one thing is wrong and how it is said, and returns where it says that it is.
+func requireOne(t *testing.T, err error, code, message string) (source string) {
+	t.Helper()
+	var errs Errors
+	require.ErrorAs(t, err, &errs)
+	require.Len(t, errs, 1, "%v", err)
+	require.Equal(t, code, errs[0].Code, "%v", err)
+	require.Contains(t, errs[0].Error(), message)
+	require.NotEmpty(t, errs[0].Fix)
+	return errs[0].Source
+}
+
+// badFile is a config.yaml with one thing wrong with it, and what is said about it.
+type badFile struct {
+	text    string
+	line    int
+	code    string
+	message string
+}
+
+func checkBadFiles(t *testing.T, tests []badFile) {
+	t.Helper()
+	for _, test := range tests {
+		t.Run(test.text, func(t *testing.T) {
+			t.Parallel()
+			path := write(t, test.text)
+			_, err := Load(Options{Path: path, Explicit: true, Env: []string{"SET=set"}})
+			require.Equal(t, fmt.Sprintf("%s:%d", path, test.line), requireOne(t, err, test.code, test.message))
+			require.NotContains(t, strings.ReplaceAll(err.Error(), path, ""), "hunter2")
+		})
+	}
+}
+
+func TestBadShape(t *testing.T) {
+	t.Parallel()
+	checkBadFiles(t, []badFile{
+		{"servr: {}", 1, "unknown_key", `unknown key "servr" in config.yaml; did you mean "server"?`},
+		{"\nserver:\n  listn: x", 3, "unknown_key", "did you mean \"listen\"?\nfix: rename it to listen, or remove it"},
+		{"server:\n  hold_timeout: 5s", 2, "unknown_key", `did you mean "holdTimeout"?`},
+		{"server: {xyzzy: 1}", 1, "unknown_key", "unknown key \"xyzzy\" in `server`\nfix: remove it, or use one of: listen, publicURL"},
+		{"modules: {overrides: {blog: {confg: {}}}}", 1, "unknown_key", "in `modules.overrides.blog`; did you mean \"config\"?"},
+		{"log: {level: info}\ndata: {}\nlog: {format: json}", 3, "duplicate_key", `"log" is already on line 1`},
+		{"modules: {overrides: {blog: {config: {a: 1,\n a: 2}}}}", 2, "duplicate_key", `"a" is already on line 1`},
+		{"modules: {overrides: {blog: {config: {1: x}}}}", 1, "bad_key", "a key must be text"},
+		{"? [a]\n: b", 1, "bad_key", "a key must be text"},
+		{"log: {level: info}\n---\nlog: {level: warn}", 2, "second_document", "a second YAML document"},
+		{"log: &a {level: info}", 1, "alias", "anchors (&name) and aliases (*name) are not allowed"},
+		{"\ndata: {dir: *hunter2}", 2, "alias", "aliases"},
+		{"data: {dir: !secret x}", 1, "tag", "tags (!name)"},
+		{"data: {dir: x", 1, "bad_yaml", "this is not YAML"},
+		{"a: 1\n\tb: 2", 2, "bad_yaml", "this is not YAML"},
+		{"a: 1\n--- [", 2, "bad_yaml", "this is not YAML"},
+	})
+}
+
+func TestLongValuesAreCut(t *testing.T) {
+	t.Parallel()
+	_, err := load(t, "log: {level: "+strings.Repeat("é", 500)+", "+strings.Repeat("k", 500)+": 1}")
+	require.ErrorContains(t, err, `unknown key "`+strings.Repeat("k", 80)+`…" in`)
+	require.NotContains(t, err.Error(), strings.Repeat("k", 81))
+	_, err = load(t, "log: {level: "+strings.Repeat("é", 500)+"}")
+	requireOne(t, err, "bad_value", `"`+strings.Repeat("é", 80)+`…" is not one of`)
+}
+
+func TestBadTypes(t *testing.T) {
+	t.Parallel()
+	checkBadFiles(t, []badFile{
+		{"- server", 1, "bad_type", "config.yaml must be a block of keys and values"},
+		{"\ufefflog: {}", 1, "bad_encoding", "byte order mark"},
+		{"log: {}\n# \xff", 2, "bad_encoding", "not UTF-8"},
+		{"log: {}\n# \x00", 2, "bad_encoding", "control character, U+0000"},
+		{"server: [1]", 1, "bad_type", "`server` must be a block of keys and values"},
+		{"server: {trustedProxies: 10.0.0.1}", 1, "bad_type", "`server.trustedProxies` must be a list"},
+		{"server: {listen: {a: b}}", 1, "bad_type", "`server.listen` must be a single value"},
+		{"data: {dir: 5}", 1, "bad_type", "`data.dir` must be text\nfix: put the value in quotes"},
+		{"data: {dir: }", 1, "no_value", "`data.dir` has no value"},
+		{"database: {maxConns: '6'}", 1, "bad_type", "`database.maxConns` must not be text"},
+		{"database: {maxConns: 1.5}", 1, "bad_type", `"1.5" is not a whole number`},
+		{"database: {maxConns: 99999999999999999999}", 1, "bad_type", "is not a whole number"},
+		{"modules: {requireSigned: yes}", 1, "bad_type", `"yes" is neither true nor false`},
+		{"modules: {overrides: {blog: {config: {a: .nan}}}}", 1, "bad_type",
+			"`modules.overrides.blog.config.a` is not a finite number"},
+	})
+}
+
+func TestBadDurations(t *testing.T) {
+	t.Parallel()
+	checkBadFiles(t, []badFile{
+		{"server: {holdTimeout: 5}", 1, "no_unit", "`server.holdTimeout`: 5 has no unit; write 5s"},
+		{"server: {holdTimeout: '2.5'}", 1, "no_unit", "2.5 has no unit; write 2.5s"},
+		{"server: {drainTimeout: soon}", 1, "bad_duration", `"soon" is not a duration`},
+		{"auth: {refreshTTL: 30d}", 1, "bad_duration", "there is no unit above h"},
+		{"server: {holdTimeout: 0}", 1, "out_of_range", "`server.holdTimeout` must be greater than zero, not 0s"},
+		{"server: {holdTimeout: 0s}", 1, "out_of_range", "must be greater than zero"},
+		{"server: {drainTimeout: -5s}", 1, "out_of_range", "`server.drainTimeout` must be greater than zero, not -5s"},
+		{"supervisor: {restart: {window: 0s}}", 1, "out_of_range", "`supervisor.restart.window`"},
+		{"auth: {accessTTL: -1h}", 1, "out_of_range", "`auth.accessTTL`"},
+		{"auth: {refreshTTL: 1m}", 1, "conflict", "`auth.accessTTL` must not be longer than auth.refreshTTL, and is 15m"},
+		{"modules: {overrides: {blog: {restart: {window: 0s}}}}", 1, "out_of_range", "`modules.overrides.blog.restart.window`"},
+	})
+}
+
+func TestBadNumbersAndNames(t *testing.T) {
+	t.Parallel()
+	checkBadFiles(t, []badFile{
+		{"database: {maxConns: 0}", 1, "out_of_range", "`database.maxConns` must be at least 1, not 0"},
+		{"database: {moduleMaxConns: -1}", 1, "out_of_range", "`database.moduleMaxConns`"},
+		{"supervisor: {restart: {max: 0}}", 1, "out_of_range", "`supervisor.restart.max`"},
+		{"modules: {overrides: {blog: {restart: {max: 0}}}}", 1, "out_of_range", "`modules.overrides.blog.restart.max`"},
+		{"modules: {overrides: {Blog: {}}}", 1, "bad_value", `"Blog" is not the name of a module`},
+		{"modules: {overrides: {../x: {}}}", 1, "bad_value", `"../x" is not the name of a module`},
+		{"data: {dir: ''}", 1, "no_value", "`data.dir` must not be empty"},
+		{"modules: {dir: ''}", 1, "no_value", "`modules.dir` must not be empty"},
+		{"events: {exchange: amq.topic}", 1, "bad_value", `"amq.topic" is not a name that an exchange may have`},
+		{"events: {exchange: ''}", 1, "bad_value", "`events.exchange`"},
+		{"log: {level: loud}", 1, "bad_value", `"loud" is not one of trace, debug, info, warn, error`},
+		{"log: {level: INFO}", 1, "bad_value", `"INFO" is not one of`},
+		{"log: {format: xml}", 1, "bad_value", `"xml" is not one of auto, text, json`},
+		{"database: {isolation: none}", 1, "bad_value", `"none" is not one of role, schema`},
+	})
+}
+
+func TestBadAddresses(t *testing.T) {
+	t.Parallel()
+	checkBadFiles(t, []badFile{
+		{"server:\n  listen: 127.0.0.1:70000", 2, "out_of_range", "`server.listen`: port 70000 is out of range"},
+		{"server: {listen: '127.0.0.1:99999999999999999999'}", 1, "out_of_range", "is out of range"},
+		{"server: {listen: '127.0.0.1:-1'}", 1, "bad_address", "is not a number"},
+		{"server: {listen: '127.0.0.1:http'}", 1, "bad_address", `port "http" is not a number`},
+		{"server: {listen: '127.0.0.1:'}", 1, "bad_address", `port "" is not a number`},
+		{"server: {listen: '8080'}", 1, "bad_address", `"8080" is not host:port`},
+		{"server: {listen: ''}", 1, "bad_address", "is not host:port"},
+		{"server: {listen: 'http://x:80'}", 1, "bad_address", "is not host:port"},
+		{"server: {listen: 'a b:80'}", 1, "bad_address", `"a b" is neither an IP address nor a host name`},
+		{"server: {publicURL: example.com}", 1, "bad_url", "is not an absolute http or https URL"},
+		{"server: {publicURL: /x}", 1, "bad_url", "is not an absolute http or https URL"},
+		{"server: {publicURL: 'ftp://x'}", 1, "bad_url", "is not an absolute http or https URL"},
+		{"server: {publicURL: 'https://'}", 1, "bad_url", "is not an absolute http or https URL"},
+		{"server: {publicURL: 'https://:80'}", 1, "bad_url", "is not an absolute http or https URL"},
+		{"server: {publicURL: 'https://x:70000'}", 1, "out_of_range", "port 70000 is out of range"},
+		{"server: {publicURL: 'https://x?a=b'}", 1, "bad_url", "must have no user, query or fragment"},
+		{"server: {publicURL: 'https://x#y'}", 1, "bad_url", "must have no user, query or fragment"},
+		{"server: {trustedProxies: [10.0.0.0/8, 10.0.0.0/99]}", 1, "bad_value",
+			"`server.trustedProxies[1]`: \"10.0.0.0/99\" is neither"},
+		{"server: {trustedProxies: [proxy.local]}", 1, "bad_value", "neither an IP address nor a CIDR range"},
+		{"server: {cors: {origins: ['https://x.example/']}}", 1, "bad_origin", "fix: write https://x.example:"},
+		{"server: {cors: {origins: ['https://x.example/path']}}", 1, "bad_origin", "is not an origin"},
+		{"server: {cors: {origins: ['https://X.example:443']}}", 1, "bad_origin", "fix: write https://x.example:"},
+		{"server: {cors: {origins: [x.example]}}", 1, "bad_origin", "is not an origin"},
+		{"server: {cors: {origins: ['null']}}", 1, "bad_origin", "is not an origin"},
+		{"server: {cors: {origins: ['https://*.example']}}", 1, "bad_origin", "is not an origin"},
+		{"server: {cors: {origins: ['https://x?']}}", 1, "bad_origin", "is not an origin"},
+	})
+}
+
+func TestBadReferences(t *testing.T) {
+	t.Parallel()
+	checkBadFiles(t, []badFile{
+		{"data:\n  dir: /x/${PD_UNSET}/y", 2, "unset_variable", "`data.dir`: the environment variable PD_UNSET is not set"},
+		{"data: {dir: '${'}", 1, "bad_reference", "must be followed by the name"},
+		{"data: {dir: '${}'}", 1, "bad_reference", "must be followed by the name"},
+		{"data: {dir: '${A:-b}'}", 1, "bad_reference", "must be followed by the name"},
+		{"data: {dir: '${A B} ${SET}'}", 1, "bad_reference", "must be followed by the name"},
+		{"modules: {overrides: {blog: {config: {a: ['${PD_UNSET}']}}}}", 1, "unset_variable", "`modules.overrides.blog.config.a[0]`"},
+		{"database: {maxConns: '${SET}'}", 1, "bad_type", `"set" is not a whole number`},
+	})
+}
+
+func TestNotSupportedYet(t *testing.T) {
+	t.Parallel()
+	checkBadFiles(t, []badFile{
+		{"database: {url: 'postgres://u@h/d'}", 1, "not_supported_yet", "`database.url` is not supported by this platformd yet"},
+		{"events: {url: 'amqp://h'}", 1, "not_supported_yet", "`events.url` is not supported by this platformd yet"},
+		{"cache: {url: 'redis://h'}", 1, "not_supported_yet", "`cache.url` is not supported by this platformd yet"},
+		{"modules:\n  requireSigned: true", 2, "not_supported_yet", "`modules.requireSigned` is not supported by this platformd yet"},
+		{"auth: {oidc: [{issuer: x}]}", 1, "not_supported_yet", "`auth.oidc` is not supported by this platformd yet"},
+		{"database: {isolation: schema}", 1, "not_supported_yet", "`database.isolation` is not supported by this platformd yet"},
+		{"modules: {overrides: {blog: {limits: {pids: 5}}}}", 1, "not_supported_yet",
+			"`modules.overrides.blog.limits` is not supported by this platformd yet"},
+	})
+}
+
+func TestExpansion(t *testing.T) {
+	t.Parallel()
+	env := []string{"DIR=/srv", "EMPTY=", "N=7", "T=3s", "ON=false", "RAW=${DIR}$$", "_x1=y"}
+	c, err := load(t, `
+data: { dir: "${DIR}/a$$b$c${EMPTY}" }
+modules: { dir: "${RAW}", requireSigned: "${ON}", overrides: { blog: { config: { n: "${N}", "${N}": "$${_x1}${_x1}" } } } }
+database:
+  maxConns: ${N}
+  moduleMaxConns: "${N}"
+server: { holdTimeout: "${T}" }
+`, env...)
+	require.NoError(t, err)
+	require.Equal(t, "/srv/a$b$c", c.Data.Dir)
+	require.Equal(t, "${DIR}$$", c.Modules.Dir, "what a variable holds is not expanded again")
+	require.Equal(t, map[string]any{"n": "7", "${N}": "${_x1}y"}, c.Modules.Overrides["blog"].Config)
+	require.Equal(t, 7, c.Database.MaxConns)
+	require.Equal(t, 7, c.Database.ModuleMaxConns)
+	require.Equal(t, 3*time.Second, c.Server.HoldTimeout)
+}
+
+func TestAllErrorsAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := load(t, "servr: {}\nlog: {level: 5}\n", "PLATFORMD_SERVER_HOLDTIMEOUT=5")
+	var errs Errors
+	require.ErrorAs(t, err, &errs)
+	require.Len(t, errs, 3)
+
+	_, err = load(t, `
+server: { listen: ":70000" }
+modules:
+  overrides: { d: {}, bb: { restart: { max: 0 } }, cc: { restart: { max: 0 } }, aa: { restart: { max: 0, window: 0s } } }
+log: { level: loud, format: loud }
+`)
+	require.ErrorAs(t, err, &errs)
+	var keys []string
+	for _, e := range errs {
+		keys = append(keys, e.Key)
+	}
+	require.Equal(t, []string{"log.format", "log.level", "modules.overrides.aa.restart.max", "modules.overrides.aa.restart.window",
+		"modules.overrides.bb.restart.max", "modules.overrides.cc.restart.max", "modules.overrides.d", "server.listen"}, keys)
+
+	_, err = load(t, strings.Repeat("x", 1)+"1: 1\n"+manyKeys(30))
+	require.ErrorContains(t, err, "and 11 more")
+}
+
+func manyKeys(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "key%d: 1\n", i)
+	}
+	return b.String()
+}
+
+// A FIFO as config.yaml is refused at once: it would block whoever opens it.
+func TestFIFO(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, syscall.Mkfifo(path, 0o600))
+	_, err := Load(Options{Path: path, Env: []string{}})
+	requireOne(t, err, "unreadable", "not a regular file")
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	cert, key := writePair(t)
+	_, otherKey := writePair(t)
+	text := func(cert, key string) string { return fmt.Sprintf("server: {tls: {cert: %q, key: %q}}", cert, key) }
+	_, err := load(t, text(cert, key))
+	require.NoError(t, err)
+	for _, test := range []struct{ cert, key, code, message string }{
+		{cert, "", "conflict", "`server.tls.key` must be set too"},
+		{"", key, "conflict", "`server.tls.cert` must be set too"},
+		{cert, key + "x", "unreadable", "`server.tls.key`: open "},
+		{filepath.Dir(cert), key, "unreadable", "`server.tls.cert`: not a regular file"},
+		{cert, otherKey, "bad_tls", "does not match"},
+		{key, key, "bad_tls", "`server.tls`: "},
+	} {
+		_, err := load(t, text(test.cert, test.key))
+		requireOne(t, err, test.code, test.message)
+	}
+}
+
+// writePair writes a certificate and its key.
+func writePair(t *testing.T) (cert, key string) {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
+	require.NoError(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	require.NoError(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
+	return cert, key
+}
+
+func TestExposedSecrets(t *testing.T) {
+	t.Parallel()
+	const url = "postgres://app:hunter2@db.example/app"
+	for _, test := range []struct {
+		text    string
+		mode    os.FileMode
+		exposed bool
+	}{
+		{"database: {url: '" + url + "'}", 0o600, false},
+		{"database: {url: '" + url + "'}", 0o640, true},
+		{"database: {url: '" + url + "'}", 0o604, true},
+		{"\n\nevents: {url: 'amqp://u:hunter2@h'}", 0o644, true},
+		{"cache: {url: 'redis://:hunter2@h'}", 0o644, true},
+		{"cache: {url: 'redis://u:hunter2%@h'}", 0o644, true},
+		{"database: {url: 'postgres://h/d?password=hunter2'}", 0o644, true},
+		{"modules: {overrides: {blog: {config: {smtp: 'smtp://u:hunter2@h'}}}}", 0o644, true},
+		{"database: {url: 'postgres://app:x${PW}@h'}", 0o644, true},
+		{"database: {url: 'postgres://app:${PW}@h'}", 0o644, false},
+		{"database: {url: '${PW}'}", 0o644, false},
+		{"database: {url: 'postgres://h/d'}", 0o644, false},
+		{"modules: {overrides: {blog: {config: {a: 'http://h:80/@x'}}}}", 0o644, false},
+		{"server: {holdTimeout: 5}\ncache: {url: 'redis://u:hunter2@h'}", 0o644, true},
+	} {
+		path := write(t, test.text)
+		require.NoError(t, os.Chmod(path, test.mode))
+		_, err := Load(Options{Path: path, Env: []string{"PW=hunter2"}})
+		var errs Errors
+		exposed := false
+		if err != nil {
+			require.ErrorAs(t, err, &errs)
+			exposed = errs[len(errs)-1].Code == "secret_exposed"
+			require.NotContains(t, err.Error(), "hunter2")
+		}
+		require.Equal(t, test.exposed, exposed, "%s: %v", test.text, err)
+		if exposed {
+			require.Contains(t, err.Error(), "\nfix: chmod 600 "+path)
+			require.Contains(t, err.Error(), fmt.Sprintf("mode %04o", test.mode))
+		}
+	}
+}
+
+// A password that gets into the configuration gets out only through Reveal.
+func TestPasswordsAreNeverPrinted(t *testing.T) {
+	t.Parallel()
+	for _, raw := range []SecretURL{"postgres://app:hunter2@db.example/app?sslmode=off", "postgres://app@h/d?password=hunter2&x=1",
+		"amqp://:hunter2@h", "host=h password=hunter2", "redis://u:hunter2%@h", "postgres://h/d?password=hunter2;x", "hunter2"} {
+		c := Default()
+		c.Database.URL, c.Events.URL, c.Cache.URL = raw, raw, raw
+		c.Modules.Overrides = map[string]Override{"blog": {Config: map[string]any{
+			"dsn":         "smtp://u:hunter2@h",
+			"nested":      []any{map[string]any{"apiKey": "hunter2", "secrets": map[string]any{"x": []any{"hunter2"}}}},
+			"DB_PASSWORD": "hunter2", "text": "see smtp://u:hunter2@h"}}}
+		asYAML, err := c.YAML()
+		require.NoError(t, err)
+		asJSON, err := json.Marshal(&c)
+		require.NoError(t, err)
+		byValue, err := json.Marshal(c.Database)
+		require.NoError(t, err)
+		invalid := c.Validate()
+		require.Error(t, invalid)
+		url := c.Database.URL
+		for _, text := range []string{string(asYAML), string(asJSON), string(byValue), invalid.Error(), fmt.Sprint(url),
+			fmt.Sprintf("%s %q %#v %x", url, url, url, url),
+			fmt.Sprintf("%+v %#v", c.Database, c.Cache)} {
+			require.NotContains(t, text, "hunter2")
+			require.NotContains(t, text, fmt.Sprintf("%x", "hunter2"))
+		}
+		require.Equal(t, string(raw), url.Reveal())
+	}
+	require.Equal(t, "postgres://u:xxxxx@h/d?sslmode=off", SecretURL("postgres://u:hunter2@h/d?sslmode=off").String())
+	require.Equal(t, "redis://h:1/0", SecretURL("redis://h:1/0").String())
+	require.Empty(t, SecretURL("").String())
+}
+
+// No message repeats a password that is in the wrong place.
+func TestMessagesHidePasswords(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"server: {publicURL: 'https://u:hunter2@h'}", "server: {publicURL: 'ftp://u:hunter2@h'}",
+		"server: {cors: {origins: ['https://u:hunter2@h']}}",
+		"server: {listen: 'http://u:hunter2@h'}", "events: {exchange: 'amqp://u:hunter2@h'}", "log: {level: 'x://u:hunter2@h'}",
+		"'x://u:hunter2@h': 1", "server: {holdTimeout: 'x://u:hunter2@h'}", "database: 'postgres://u:hunter2@h'",
+		"database: {url: ['postgres://u:hunter2@h']}", "database: {url: 'postgres://u:hunter2@h', url: 'postgres://u:hunter2@h'}",
+		"modules: {overrides: {'x://u:hunter2@h': {}}}", "server: {trustedProxies: ['x://u:hunter2%@h']}",
+	} {
+		_, err := load(t, text)
+		require.Error(t, err, text)
+		require.NotContains(t, err.Error(), "hunter2", text)
+	}
+}
+
+// FuzzLoad checks that no file makes us panic, and that what is accepted can be printed and read back.
+func FuzzLoad(f *testing.F) {
+	data, err := os.ReadFile(shipped)
+	require.NoError(f, err)
+	for _, seed := range []string{string(data), "a: [{b: *c}, !!x y]",
+		"modules: {overrides: {blog: {config: {a: ${X}, b: [1, .5, '$$']}}}}",
+		"server: {listen: ':1', holdTimeout: 1h, cors: {origins: ['*']}}", "? {a: b}\n: - c\n", "database: {url: 'a://b:c@d'}"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l := loader{config: Default(), env: map[string]string{"X": "$${y"}, origins: origins{}}
+		l.parse("config.yaml", data, 0o600)
+		if len(l.errs) > 0 || check(&l.config, l.origins) != nil {
+			_ = l.errs.Error()
+			return
+		}
+		text, err := l.config.YAML()
+		require.NoError(t, err)
+		again := loader{config: Default(), origins: origins{}, env: map[string]string{}}
+		again.parse("printed", text, 0o600)
+		require.Empty(t, again.errs, "%s", text)
+		reprinted, err := again.config.YAML()
+		require.NoError(t, err)
+		require.Equal(t, string(text), string(reprinted))
+	})
+}

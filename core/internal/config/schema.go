@@ -1,0 +1,98 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/google/jsonschema-go/jsonschema"
+)
+
+// Schema returns the JSON Schema (2020-12) of config.yaml, emitted from the types: for editors, and for whoever generates
+// configuration. It describes values as they are once ${VAR} has been replaced.
+func Schema() ([]byte, error) {
+	s, err := schema()
+	if err != nil {
+		return nil, fmt.Errorf("emit the schema of config.yaml: %w", err)
+	}
+	return json.MarshalIndent(s, "", "  ")
+}
+
+func schema() (*jsonschema.Schema, error) {
+	s, err := jsonschema.ForType(reflect.TypeFor[Config](), &jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{
+		reflect.TypeFor[time.Duration](): {Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	s.Schema, s.Title = "https://json-schema.org/draft/2020-12/schema", "config.yaml of platformd"
+	r := refiner{about: descriptions(), defaults: true}
+	return s, r.object("", s, reflect.ValueOf(Default()))
+}
+
+// refiner adds to a schema what the types alone do not tell: every key may be left out; its description, default and rules.
+type refiner struct {
+	about    map[string]string
+	defaults bool // off where leaving a key out means something else than its zero value
+}
+
+func (r refiner) object(path string, s *jsonschema.Schema, v reflect.Value) error {
+	s.Required = nil
+	for i := range v.NumField() {
+		tag := v.Type().Field(i).Tag
+		name := join(path, jsonName(tag))
+		if err := r.key(name, s.Properties[jsonName(tag)], v.Field(i)); err != nil {
+			return err
+		}
+		if err := r.rules(s.Properties[jsonName(tag)], tag.Get("validate"), v.Field(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r refiner) key(path string, s *jsonschema.Schema, v reflect.Value) error {
+	s.Description = r.about[path]
+	if len(s.Types) == 2 { // "null" and the type: config.yaml has no use for null
+		s.Type, s.Types = s.Types[1], nil
+	}
+	if v.Kind() == reflect.Struct {
+		return r.object(path, s, v)
+	}
+	if r.defaults {
+		text, err := toJSON(v)
+		if err != nil {
+			return err
+		}
+		s.Default = text
+	}
+	if v.Type() == reflect.TypeFor[map[string]Override]() {
+		s.PropertyNames = &jsonschema.Schema{Pattern: moduleName.String()}
+		return refiner{about: r.about}.object(path+".*", s.AdditionalProperties, reflect.ValueOf(Override{}))
+	}
+	return nil
+}
+
+func (r refiner) rules(s *jsonschema.Schema, tags string, v reflect.Value) error {
+	for tag := range strings.SplitSeq(tags, ",") {
+		name, param, _ := strings.Cut(tag, "=")
+		switch name {
+		case "oneof":
+			for _, word := range strings.Fields(param) {
+				s.Enum = append(s.Enum, word)
+			}
+		case "min":
+			s.Minimum = jsonschema.Ptr(1.0)
+		case "later":
+			text, err := toJSON(v)
+			if err != nil {
+				return err
+			}
+			s.Description += " Not supported by this platformd yet."
+			s.Enum = []any{json.RawMessage(text)}
+		}
+	}
+	return nil
+}
