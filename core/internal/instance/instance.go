@@ -1,0 +1,229 @@
+package instance
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+
+	"github.com/platformd/platformd/plugin-api/link"
+	"github.com/platformd/platformd/plugin-api/link/http1"
+	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
+)
+
+// maxIdleConns bounds the data socket's kept connections: as many as a busy gateway uses at once.
+const maxIdleConns = 256
+
+// clientIdle cuts a client that neither sends the body it promised nor takes the answer it asked for.
+const clientIdle = 10 * time.Second
+
+// Instance is one live process of a module. Its methods are safe for concurrent use; each takes a context, and none
+// outlasts it.
+type Instance struct {
+	spec    Spec
+	dir     string
+	log     hclog.Logger
+	proc    *process
+	sha256  string
+	started time.Time
+
+	client *plugin.Client
+	module modulev1.ModuleClient
+	broker *plugin.GRPCBroker
+	data   *http1.Client
+
+	printed    []io.Closer // streams that go-plugin writes to
+	inflight   atomic.Int64
+	draining   atomic.Bool
+	drained    chan struct{} // closed when draining and nothing is in flight
+	drainOnce  sync.Once
+	streams    context.Context // ends every stream when the instance drains
+	endStreams context.CancelFunc
+}
+
+// PID is the process id on this host.
+func (i *Instance) PID() int { return i.proc.cmd.Process.Pid }
+
+// Started is when the handshake was done.
+func (i *Instance) Started() time.Time { return i.started }
+
+// SHA256 is the checksum of the executable as it was launched, in hex.
+func (i *Instance) SHA256() string { return i.sha256 }
+
+// Done is closed when the process has ended, whatever its descendants do.
+func (i *Instance) Done() <-chan struct{} { return i.proc.done }
+
+// ExitReason says how the process ended, such as "exit 2" or "signal killed"; empty while it lives.
+func (i *Instance) ExitReason() string { return i.proc.exit() }
+
+// Describe asks the module what it offers.
+func (i *Instance) Describe(ctx context.Context) (*modulev1.DescribeResponse, error) {
+	return i.module.Describe(ctx, &modulev1.DescribeRequest{})
+}
+
+// Migrate runs one migration step in the module.
+func (i *Instance) Migrate(ctx context.Context, req *modulev1.MigrateRequest) (*modulev1.MigrateResponse, error) {
+	return i.module.Migrate(ctx, req)
+}
+
+// Init hands the module its configuration, its data socket and its connection to the core, and returns when it can serve.
+// Of req only Name, Version, Config and Database are read.
+func (i *Instance) Init(ctx context.Context, req *modulev1.InitRequest) error {
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails (crypto/rand, Go 1.24)
+	req.DataSecret = secret
+	req.DataSocket = filepath.Join(i.dir, "data.sock")
+	if i.spec.Services != nil {
+		req.CoreBrokerId = i.broker.NextId()
+		go i.serveCore(req.GetCoreBrokerId()) // ends with the broker
+	}
+	if _, err := i.module.Init(ctx, req); err != nil {
+		return err
+	}
+	i.data = http1.NewClient(http1.ClientConfig{
+		Socket: req.GetDataSocket(), Secret: secret, CheckPeer: checkPeer(i.PID()), MaxIdle: maxIdleConns,
+		IdleTimeout: clientIdle,
+		OnAbort: func(r *http.Request, err error) {
+			i.log.Debug("cut a response half-way", "path", r.URL.Path, "error", err)
+		},
+	})
+	return nil
+}
+
+// Health asks the module whether it can work; a problem it names is an error.
+func (i *Instance) Health(ctx context.Context) error {
+	answer, err := i.module.Health(ctx, &modulev1.HealthRequest{})
+	if err != nil {
+		return err
+	}
+	if answer.GetProblem() != "" {
+		return errors.New(answer.GetProblem())
+	}
+	return nil
+}
+
+// Exchange is one HTTP request as the gateway decided it.
+type Exchange struct {
+	Call *link.Call
+	// Stream ends the exchange when the instance drains: nobody else would.
+	Stream bool
+	// Upgrade lets the exchange leave HTTP, when the module agrees.
+	Upgrade bool
+}
+
+// ServeHTTP sends the request to the module and its answer to w. The caller has acquired the instance from the Registry. An
+// error means that nothing was written to w; it is an *http1.ExchangeError. If the module breaks after its answer has begun,
+// ServeHTTP panics with http.ErrAbortHandler, which cuts the client's connection.
+func (i *Instance) ServeHTTP(w http.ResponseWriter, r *http.Request, ex Exchange) error {
+	if ex.Stream {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(i.streams, cancel)() //nolint:contextcheck // the instance's end, not the request's
+		r = r.WithContext(ctx)
+	}
+	if ex.Upgrade {
+		return i.data.Upgrade(w, r, ex.Call) //nolint:contextcheck // r carries it
+	}
+	return i.data.Exchange(w, r, ex.Call) //nolint:contextcheck // r carries it
+}
+
+// acquire counts one exchange in; false means that the instance takes no more.
+func (i *Instance) acquire() bool {
+	i.inflight.Add(1)
+	if i.draining.Load() {
+		i.Release()
+		return false
+	}
+	return true
+}
+
+// Release ends what Registry.Acquire began.
+func (i *Instance) Release() {
+	if i.inflight.Add(-1) == 0 && i.draining.Load() {
+		i.drainOnce.Do(func() { close(i.drained) })
+	}
+}
+
+// Stop ends the instance in order: no new exchanges, running ones finish, Drain, Stop, then the whole process tree is
+// killed. It always returns with the process dead; when ctx ends it stops being patient.
+func (i *Instance) Stop(ctx context.Context) {
+	i.awaitDrained(ctx)
+	if _, err := i.module.Drain(ctx, &modulev1.DrainRequest{}); err != nil {
+		i.log.Warn("the module did not drain", "error", err)
+	}
+	if _, err := i.module.Stop(ctx, &modulev1.StopRequest{}); err != nil {
+		i.log.Warn("the module did not stop by itself", "error", err)
+	}
+	i.Kill()
+}
+
+func (i *Instance) awaitDrained(ctx context.Context) {
+	i.draining.Store(true)
+	i.endStreams()
+	if i.inflight.Load() == 0 {
+		return
+	}
+	select {
+	case <-i.drained:
+	case <-i.Done():
+	case <-ctx.Done():
+		i.log.Warn("requests were still running when the module was stopped", "requests", i.inflight.Load())
+	}
+}
+
+// Kill ends the process tree at once and removes what it leaves. It returns when the process is reaped; calling it again is
+// harmless.
+func (i *Instance) Kill() {
+	i.draining.Store(true)
+	i.discard()
+}
+
+// discard also serves a launch that failed half-way.
+func (i *Instance) discard() {
+	i.endStreams()
+	if i.proc.ID() != "" {
+		i.proc.killTree()
+		<-i.proc.done
+	}
+	if i.data != nil {
+		i.data.Close()
+	}
+	i.endClient()
+	for _, stream := range i.printed {
+		_ = stream.Close()
+	}
+	if err := os.RemoveAll(i.dir); err != nil {
+		i.log.Warn("remove the runtime folder", "error", err)
+	}
+}
+
+// endClient lets go-plugin free what it holds. Its Kill has no deadline of its own; with the process dead it has nothing to
+// wait for, and should it wait all the same, we do not.
+func (i *Instance) endClient() {
+	ended := make(chan struct{})
+	go func() { i.client.Kill(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(2 * time.Second):
+		i.log.Warn("go-plugin did not let go of a dead process within 2s")
+	}
+}
+
+// serveCore serves the core's services to this one module until the broker closes.
+func (i *Instance) serveCore(id uint32) {
+	i.broker.AcceptAndServe(id, func(options []grpc.ServerOption) *grpc.Server {
+		server := grpc.NewServer(append(options, grpc.MaxRecvMsgSize(maxMessage))...)
+		i.spec.Services(server)
+		return server
+	})
+}

@@ -1,0 +1,77 @@
+// Package instancetest launches modules for tests, as real processes: the test binary runs itself again, and the copy is
+// the module.
+//
+// Floor 3, tests only. It must not be imported by anything but tests.
+package instancetest
+
+import (
+	"context"
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/core/internal/instance"
+	pluginapi "github.com/platformd/platformd/plugin-api"
+	"github.com/platformd/platformd/plugin-api/wire"
+	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
+)
+
+const envModule = "INSTANCETEST_MODULE"
+
+// Main is the body of a TestMain: in a copy that was launched as a module it serves that module and does not return; else
+// it returns, and the caller runs its tests.
+func Main(modules map[string]func() pluginapi.Module) {
+	handshake := wire.Handshake()
+	if os.Getenv(handshake.MagicCookieKey) != handshake.MagicCookieValue {
+		return
+	}
+	pluginapi.Serve(modules[os.Getenv(envModule)]())
+	os.Exit(0)
+}
+
+// Launcher returns a launcher that is closed at the end of the test.
+func Launcher(t testing.TB) *instance.Launcher {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "pd") // not t.TempDir: its paths are too long for a socket
+	require.NoError(t, err)
+	launcher, err := instance.NewLauncher(dir, hclog.NewNullLogger())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, launcher.Close()) })
+	return launcher
+}
+
+// Spec describes the module of that name among those given to Main.
+func Spec(t testing.TB, module string) instance.Spec {
+	t.Helper()
+	executable, err := os.Executable()
+	require.NoError(t, err)
+	return instance.Spec{
+		Name:       module,
+		Executable: executable,
+		Dir:        t.TempDir(),
+		Env:        []string{envModule + "=" + module},
+		Timeout:    20 * time.Second, // a -race binary on a busy machine
+		Output:     func() io.WriteCloser { return testOutput{t.Output()} },
+	}
+}
+
+// Launch launches the module and initialises it; it is killed at the end of the test.
+func Launch(t testing.TB, launcher *instance.Launcher, module string) *instance.Instance {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	inst, err := launcher.Launch(ctx, Spec(t, module))
+	require.NoError(t, err)
+	t.Cleanup(inst.Kill)
+	require.NoError(t, inst.Init(ctx, &modulev1.InitRequest{Name: module, Version: "1.0.0"}))
+	return inst
+}
+
+type testOutput struct{ io.Writer }
+
+// Close implements io.Closer.
+func (testOutput) Close() error { return nil }

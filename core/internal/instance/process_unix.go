@@ -1,0 +1,26 @@
+//go:build unix
+
+package instance
+
+import (
+	"os"
+	"strconv"
+	"syscall"
+)
+
+// killTree kills the process and everything in its group. It does nothing once the process is reaped.
+func (p *process) killTree() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.alive {
+		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // ESRCH: all of it is gone already
+	}
+}
+
+func exitReason(state *os.ProcessState) string {
+	status, ok := state.Sys().(syscall.WaitStatus)
+	if ok && status.Signaled() {
+		return "signal " + status.Signal().String()
+	}
+	return "exit " + strconv.Itoa(state.ExitCode())
+}
