@@ -1,0 +1,112 @@
+// Package supervisor keeps modules running: one goroutine per module launches it, waits for its end, and relaunches it.
+//
+// Floor 4. It must not route requests (gateway), find instances for others (registry), or know how a migration or a core
+// service works: the daemon hands it functions for those.
+package supervisor
+
+import (
+	"context"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+
+	"github.com/platformd/platformd/core/internal/catalog"
+	"github.com/platformd/platformd/core/internal/instance"
+	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
+)
+
+// Module is what the supervisor runs: a catalog entry and what config.yaml says about it.
+type Module struct {
+	*catalog.Module
+	Config  []byte // JSON, validated
+	Budget  Budget
+	Env     []string
+	Storage *modulev1.Database // nil unless the manifest grants it
+}
+
+// Deps is what the supervisor works with. Every field is required.
+type Deps struct {
+	Launcher *instance.Launcher
+	Registry *instance.Registry
+	Log      hclog.Logger
+	// Migrate runs the module's pending migrations in the instance; ids are all that its binary declares.
+	Migrate func(ctx context.Context, mod *Module, inst *instance.Instance, ids []string) error
+	// Services returns what the module may ask of the core.
+	Services func(mod *Module) func(*grpc.Server)
+	// Output opens one stream of what the module prints.
+	Output func(module string) io.WriteCloser
+	// Changed is told of every change of a module's status, in order per module; it must not block.
+	Changed func(Status)
+	// Random returns numbers in [0, 1).
+	Random func() float64
+}
+
+// Supervisor runs modules. Its methods are safe for concurrent use.
+type Supervisor struct {
+	deps    Deps
+	mu      sync.RWMutex
+	runners map[string]*runner
+}
+
+// New returns a Supervisor that runs nothing yet.
+func New(deps Deps) *Supervisor { return &Supervisor{deps: deps, runners: make(map[string]*runner)} }
+
+// Load says which modules Run is to run. It is called once, before anything else.
+func (s *Supervisor) Load(modules []*Module) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, mod := range modules {
+		s.runners[mod.Manifest.Name] = newRunner(s.deps, mod)
+	}
+	for _, r := range s.runners {
+		for _, name := range r.mod.After {
+			_, required := r.mod.Manifest.Requires.Modules[name]
+			r.dependOn(s.runners[name], required)
+		}
+	}
+}
+
+// Run starts the loaded modules, each after those it depends on, and keeps them running until ctx ends; then it stops them,
+// each after those that depend on it, and returns when every process is dead. It is called once.
+func (s *Supervisor) Run(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, r := range s.snapshot() {
+		all.Go(func() { r.run(ctx) })
+	}
+	all.Wait()
+}
+
+func (s *Supervisor) snapshot() []*runner {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.SortedFunc(maps.Values(s.runners), func(a, b *runner) int {
+		return strings.Compare(a.mod.Manifest.Name, b.mod.Manifest.Name)
+	})
+}
+
+// Settled returns when every module is ready or known not to become so soon.
+func (s *Supervisor) Settled(ctx context.Context) error {
+	for _, r := range s.snapshot() {
+		select {
+		case <-r.settled:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Statuses returns every module's status, sorted by name.
+func (s *Supervisor) Statuses() []Status {
+	runners := s.snapshot()
+	statuses := make([]Status, len(runners))
+	for i, r := range runners {
+		statuses[i] = r.current()
+	}
+	return statuses
+}
