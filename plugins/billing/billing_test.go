@@ -1,0 +1,65 @@
+package main
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	pluginapi "github.com/platformd/platformd/plugin-api"
+	"github.com/platformd/platformd/plugin-api/plugintest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// start runs billing for a caller who may do everything. It fails unless module.yaml and the code agree.
+func start(t *testing.T) *plugintest.Server {
+	t.Helper()
+	return plugintest.Start(t, newBilling().module(), plugintest.Options{Permissions: []string{"billing.*"}})
+}
+
+func TestReadersChangeNothing(t *testing.T) {
+	t.Parallel()
+	billing := start(t)
+	reader := billing.As(pluginapi.Principal{Kind: "token", ID: "reader"}, "billing.plan.read", "billing.subscription.read")
+	plan := terms{Name: "Pro", Currency: "EUR", PostLimit: 1}
+	for name, answer := range map[string]*plugintest.Response{
+		"create plan": reader.Post("/plans", plan),
+		"update plan": reader.Put("/plans/default", plan),
+		"delete plan": reader.Delete("/plans/default"),
+		"subscribe":   reader.Post("/subscriptions", order{PlanID: defaultPlan, Subject: "ada"}),
+		"cancel":      reader.Delete("/subscriptions/any"),
+	} {
+		require.Equal(t, http.StatusForbidden, answer.Status, name)
+	}
+	for _, path := range []string{"/plans", "/plans/default", "/subscriptions"} {
+		require.Equal(t, http.StatusOK, reader.Get(path).Status, path)
+		require.Equal(t, http.StatusUnauthorized, billing.Anonymous().Get(path).Status, path)
+	}
+}
+
+func TestMigrationsRunOnceAndCanBeUndone(t *testing.T) {
+	t.Parallel()
+	options := plugintest.Options{Permissions: []string{"billing.*"}, Data: t.TempDir()}
+	billing := plugintest.Start(t, newBilling().module(), options)
+	changed := terms{Name: "Free", Currency: "USD", PostLimit: 3}
+	require.Equal(t, http.StatusOK, billing.Put("/plans/default", changed).Status)
+	billing.Stop()
+
+	billing = plugintest.Start(t, newBilling().module(), options)
+	var plan Plan
+	billing.Get("/plans/default").JSON(&plan)
+	require.EqualValues(t, 3, plan.PostLimit, "a second start must not make the default plan again")
+	steps, database := migrations(), billing.Core().Database
+	billing.Stop()
+
+	for i := range steps.IDs {
+		last := steps.IDs[len(steps.IDs)-1-i]
+		_, err := steps.Run(t.Context(), database, pluginapi.Step{ID: last, Down: true})
+		require.NoError(t, err, last)
+	}
+	billing = plugintest.Start(t, newBilling().module(), options)
+	billing.Get("/plans/default").JSON(&plan)
+	require.EqualValues(t, 10_000, plan.PostLimit)
+}
