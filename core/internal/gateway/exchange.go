@@ -1,0 +1,230 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/platformd/platformd/core/internal/instance"
+	"github.com/platformd/platformd/plugin-api/link"
+	"github.com/platformd/platformd/plugin-api/link/http1"
+	"github.com/platformd/platformd/plugin-api/manifest"
+	"github.com/platformd/platformd/plugin-api/problem"
+)
+
+const (
+	// maxWaiting bounds the requests that wait for one module to come back.
+	maxWaiting = 1024
+	// retrySoon is what a client is told when a module is expected back, retryLater when an operator has to do something.
+	retrySoon  = time.Second
+	retryLater = 30 * time.Second
+)
+
+// Causes of a context's end that say whose doing it was.
+var (
+	errNoAnswer = errors.New("the module did not begin its answer in time")
+	errDraining = errors.New("the platform is stopping")
+)
+
+// serve is gin's handler of the route.
+func (rt *route) serve(c *gin.Context) {
+	a := answerOf(c)
+	if err := rt.handle(a, c.Request); err != nil {
+		rt.gateway.refuse(a, c.Request, err)
+	}
+}
+
+// handle takes a routed request through everything that could refuse it, to the module.
+func (rt *route) handle(a *answer, r *http.Request) error {
+	path := below(rt.prefix, r.URL.Path)
+	params, ok := rt.pattern.match(path)
+	if !ok {
+		return notFound()
+	}
+	a.module, a.route = rt.module, rt.ID
+	principal, err := rt.admit(r)
+	if err != nil {
+		return err
+	}
+	upgrade, err := rt.limit(r)
+	if err != nil {
+		return err
+	}
+	if err := rt.needed(); err != nil {
+		return err
+	}
+	rt.gateway.forwarding.apply(r, rt.prefix)
+	call := link.Call{Route: rt.ID, Params: params, Principal: principal, Path: path}
+	return rt.exchange(a, r, instance.Exchange{Call: &call, Stream: rt.endless(), Upgrade: upgrade})
+}
+
+// endless tells whether only an end from outside ends the route's exchanges.
+func (rt *route) endless() bool {
+	return rt.Stream == manifest.StreamSSE || rt.Stream == manifest.StreamWebSocket
+}
+
+// limit refuses what the route does not take, and bounds the body.
+func (rt *route) limit(r *http.Request) (upgrade bool, err error) {
+	if r.ContentLength > int64(rt.MaxBody) {
+		return false, rt.tooLarge()
+	}
+	if r.ContentLength < 0 { // otherwise net/http reads no more than was announced
+		r.Body = http.MaxBytesReader(nil, r.Body, int64(rt.MaxBody))
+	}
+	if r.Header["Upgrade"] == nil {
+		return false, nil
+	}
+	if rt.Stream != manifest.StreamWebSocket || !asksForWebSocket(r) {
+		return false, problem.New(http.StatusBadRequest, codeInvalid,
+			"this route does not switch protocols: leave out the Upgrade header, or ask a websocket route for websocket")
+	}
+	return true, nil
+}
+
+func asksForWebSocket(r *http.Request) bool {
+	return r.ProtoMajor == 1 && len(r.Header["Upgrade"]) == 1 && strings.EqualFold(r.Header["Upgrade"][0], "websocket") &&
+		httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade")
+}
+
+func (rt *route) tooLarge() error {
+	return problem.New(http.StatusRequestEntityTooLarge, codeTooLarge,
+		fmt.Sprintf("the body is larger than the %s that this route takes", rt.MaxBody))
+}
+
+// needed refuses while a module that the route cannot do without is away.
+func (rt *route) needed() error {
+	for _, name := range rt.Needs {
+		if err := rt.gateway.instances.Ready(name); err != nil {
+			return notReady(err, rt.module+" needs "+name+": ")
+		}
+	}
+	return nil
+}
+
+// exchange finds an instance and lets it answer.
+func (rt *route) exchange(a *answer, r *http.Request, ex instance.Exchange) error {
+	ctx, cancel := rt.bound(a, r)
+	defer cancel()
+	unhurry(a, r)
+	inst, err := rt.acquire(ctx)
+	if err != nil {
+		return rt.explain(ctx, r, err)
+	}
+	defer inst.Release()
+	if deadline, ok := ctx.Deadline(); ok {
+		ex.Call.Timeout = max(time.Until(deadline), time.Millisecond)
+	}
+	if err := inst.ServeHTTP(a, r.WithContext(ctx), ex); err != nil {
+		return rt.explain(ctx, r, err)
+	}
+	return nil
+}
+
+// bound returns the context of an exchange. It ends with the route's timeout; a stream's covers only the time until the
+// answer begins. Endless streams end when the gateway drains.
+func (rt *route) bound(a *answer, r *http.Request) (context.Context, context.CancelFunc) {
+	timeout := rt.Timeout.Std()
+	if rt.Stream == manifest.StreamNone && timeout > 0 {
+		return context.WithTimeout(r.Context(), timeout)
+	}
+	if timeout == 0 && !rt.endless() {
+		return r.Context(), func() {}
+	}
+	ctx, end := context.WithCancelCause(r.Context())
+	if timeout > 0 {
+		a.patience = time.AfterFunc(timeout, func() { end(errNoAnswer) })
+	}
+	stop := func() bool { return true }
+	if rt.endless() {
+		stop = context.AfterFunc(rt.gateway.streams, func() { end(errDraining) })
+	}
+	return ctx, func() {
+		stop()
+		a.stopPatience()
+		end(nil)
+	}
+}
+
+// acquire waits for an instance, if one is coming. The caller must release it.
+func (rt *route) acquire(ctx context.Context) (*instance.Instance, error) {
+	instances := rt.gateway.instances
+	if instances.Ready(rt.module) != nil {
+		if rt.waiting.Add(1) > maxWaiting {
+			rt.waiting.Add(-1)
+			return nil, unavailable("too many requests wait for module "+rt.module+" already", retrySoon)
+		}
+		defer rt.waiting.Add(-1)
+	}
+	return instances.Acquire(ctx, rt.module, rt.gateway.server.HoldTimeout)
+}
+
+// unhurry lifts the http.Server's deadlines, which are made for short exchanges: from here on http1.Client moves them with
+// every piece of a body. A request without body would else be taken for one whose client has gone.
+func unhurry(a *answer, r *http.Request) {
+	control := http.NewResponseController(a)
+	_ = control.SetWriteDeadline(time.Time{}) // where there are no deadlines, there is nothing to lift
+	if r.Body == http.NoBody {
+		_ = control.SetReadDeadline(time.Time{})
+	}
+}
+
+// explain turns the failure of an exchange into what the client is told. ctx is the exchange's, r the client's request.
+func (rt *route) explain(ctx context.Context, r *http.Request, err error) error {
+	var (
+		tooLarge *http.MaxBytesError
+		refusal  *problem.Problem
+		away     *instance.NotReadyError
+		failed   *http1.ExchangeError
+	)
+	switch {
+	case errors.As(err, &refusal):
+		return refusal
+	case errors.As(err, &tooLarge):
+		return rt.tooLarge()
+	case errors.Is(err, http1.ErrRequestBody) && errors.Is(err, os.ErrDeadlineExceeded):
+		return problem.New(http.StatusRequestTimeout, codeRequestTimeout, "the body did not arrive in time")
+	case r.Context().Err() != nil:
+		return errClientGone
+	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.Is(context.Cause(ctx), errNoAnswer):
+		return problem.New(http.StatusGatewayTimeout, codeDeadlineExceeded, "the request took longer than its route allows")
+	case errors.Is(context.Cause(ctx), errDraining):
+		return unavailable("the platform is stopping", retrySoon)
+	case errors.Is(err, context.Canceled): // the instance ends its streams when it drains
+		return unavailable("module "+rt.module+" is stopping", retrySoon)
+	case errors.As(err, &away):
+		return notReady(err, "")
+	case errors.Is(err, http1.ErrRequestBody):
+		return problem.New(http.StatusBadRequest, codeInvalid, "the body is malformed or incomplete")
+	case errors.As(err, &failed):
+		return rt.broken(r, failed)
+	}
+	return err
+}
+
+// broken is about a module that gave no proper answer.
+func (rt *route) broken(r *http.Request, failed *http1.ExchangeError) error {
+	rt.gateway.log.Warn("a module gave no proper answer", "module", rt.module, "route", rt.ID,
+		"request_id", r.Header.Get(headerRequestID), "reached", failed.Reached, "error", failed.Err)
+	if !failed.Reached {
+		return unavailable("module "+rt.module+" could not be reached; nothing has been done", retrySoon)
+	}
+	return problem.New(http.StatusBadGateway, codeBadGateway,
+		"module "+rt.module+" ended or gave no valid answer; whether the request was carried out is not known")
+}
+
+// notReady answers for a module that cannot be called now.
+func notReady(err error, chain string) error {
+	var away *instance.NotReadyError
+	retry := retryLater
+	if errors.As(err, &away) && away.Coming {
+		retry = retrySoon
+	}
+	return unavailable(chain+err.Error(), retry)
+}

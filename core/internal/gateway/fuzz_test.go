@@ -1,0 +1,73 @@
+package gateway
+
+import (
+	"bufio"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/core/internal/catalog"
+	"github.com/platformd/platformd/core/internal/config"
+	"github.com/platformd/platformd/core/internal/instance"
+)
+
+// FuzzCheckPath: whatever CheckPath accepts means the same to net/http, to the router, and to somebody who decodes it once
+// or more often. What it refuses is answered with 400.
+func FuzzCheckPath(f *testing.F) {
+	for _, entry := range corpus(f) {
+		f.Add(entry.raw)
+	}
+	g, err := New(Deps{
+		Log: hclog.NewNullLogger(), Instances: instance.NewRegistry(), Authenticate: authenticate,
+		Ready: func() Readiness { return Readiness{} }, Metrics: prometheus.NewRegistry(), Server: config.Default().Server,
+	})
+	require.NoError(f, err)
+	require.Empty(f, g.SetModules([]*catalog.Module{withRoutes("m", "GET /{a}", "GET /{a}/{b}", "GET /{a}/{b}/{rest...}")}, nil))
+	f.Fuzz(func(t *testing.T, raw string) {
+		if CheckPath(raw) == nil {
+			requireCanonical(t, raw)
+		}
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET /api/v1/m" + raw + " HTTP/1.1\r\nHost: x\r\n\r\n")))
+		if err != nil {
+			return // net/http answers 400
+		}
+		requireDecision(t, g, r)
+	})
+}
+
+// requireDecision checks that a request is refused, or routed as a reader of its path would.
+func requireDecision(t *testing.T, g *Gateway, r *http.Request) {
+	t.Helper()
+	raw, _, _ := strings.Cut(r.RequestURI, "?")
+	w := httptest.NewRecorder()
+	a := &answer{ResponseWriter: w, closing: &g.closing}
+	if err := checkTarget(r); err != nil {
+		require.Error(t, CheckPath(raw), "%q", r.RequestURI)
+		return
+	}
+	require.NoError(t, CheckPath(raw), "%q", r.RequestURI)
+	g.route(a, r)
+	decoded, err := url.PathUnescape(raw)
+	require.NoError(t, err)
+	below, found := strings.CutPrefix(decoded, "/api/v1/m/")
+	count := min(strings.Count(below, "/"), 2)
+	if !found || below == "" || strings.HasSuffix(below, "/") {
+		require.Equal(t, http.StatusNotFound, w.Code)
+		return
+	}
+	require.Equal(t, http.StatusServiceUnavailable, w.Code, "it has no instance")
+	require.Equal(t, []string{"GET /{a}", "GET /{a}/{b}", "GET /{a}/{b}/{rest...}"}[count], a.route)
+	params, ok := patternOf(strings.TrimPrefix(a.route, "GET ")).match("/" + below)
+	require.True(t, ok)
+	var values []string
+	for _, param := range params {
+		values = append(values, param.Value)
+	}
+	require.Equal(t, below, strings.Join(values, "/"))
+}

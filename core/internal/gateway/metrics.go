@@ -1,0 +1,54 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics counts requests by module and route id; both are empty where no route was found.
+type metrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	page     http.Handler
+}
+
+func newMetrics(registry *prometheus.Registry) (*metrics, error) {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "platformd_http_requests_total",
+			Help: "HTTP requests that were answered, by module, route id, method and status code.",
+		}, []string{"module", "route", "method", "code"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "platformd_http_request_duration_seconds",
+			Help: "Time from a request's head to the end of its answer, by module and route id.",
+		}, []string{"module", "route"}),
+		page: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+	}
+	return m, errors.Join(
+		registry.Register(m.requests),
+		registry.Register(m.duration),
+		registry.Register(collectors.NewGoCollector()),
+		registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
+	)
+}
+
+func (m *metrics) observe(a *answer, r *http.Request) {
+	m.requests.WithLabelValues(a.module, a.route, methodLabel(r.Method), strconv.Itoa(a.status)).Inc()
+	m.duration.WithLabelValues(a.module, a.route).Observe(time.Since(a.began).Seconds())
+}
+
+// methodLabel keeps clients from making up label values.
+func methodLabel(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+		http.MethodOptions:
+		return method
+	}
+	return "other"
+}

@@ -1,0 +1,240 @@
+package gateway
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/platformd/platformd/core/internal/catalog"
+	"github.com/platformd/platformd/plugin-api/manifest"
+	"github.com/platformd/platformd/plugin-api/problem"
+)
+
+// apiPrefix is what all modules are below.
+const apiPrefix = "/api/v1/"
+
+// table is one immutable set of modules and routes. SetModules builds a new one; requests keep the one they began with.
+type table struct {
+	gateway *Gateway
+	engine  *gin.Engine
+	modules map[string]*module
+}
+
+// module is what a table knows of one module.
+type module struct {
+	// unavailable says why none of its routes is served; empty if they are.
+	unavailable string
+	// routes are in the order in which they are to be tried.
+	routes []*route
+}
+
+// route is one route of a manifest, and all that deciding on a request takes.
+type route struct {
+	manifest.Route
+	gateway *Gateway
+	module  string
+	prefix  string // "/api/v1/blog"
+	pattern pattern
+	waiting *atomic.Int64 // shared by all routes of the module, and by the tables before and after
+}
+
+// SetModules replaces what the gateway routes to. Modules that are held, and those that unavailable gives a reason for,
+// answer 503 with their reason; unavailable may name modules that are not in mods. A module whose routes conflict is left
+// out likewise, and returned with the reason. Requests that are under way are not disturbed.
+func (g *Gateway) SetModules(mods []*catalog.Module, unavailable map[string]string) map[string]error {
+	g.rebuilding.Lock()
+	defer g.rebuilding.Unlock()
+	reasons := maps.Clone(unavailable)
+	if reasons == nil {
+		reasons = map[string]string{}
+	}
+	refused := map[string]error{}
+	for {
+		candidate, culprit, err := g.build(mods, reasons)
+		if err == nil {
+			g.table.Store(candidate)
+			return refused
+		}
+		refused[culprit], reasons[culprit] = err, err.Error()
+	}
+}
+
+// build makes a table. If the routes of one module cannot be registered, it returns that module's name and the reason.
+func (g *Gateway) build(mods []*catalog.Module, reasons map[string]string) (_ *table, culprit string, err error) {
+	t := &table{gateway: g, engine: g.newEngine(), modules: map[string]*module{}}
+	t.engine.NoRoute(t.miss)
+	for name, reason := range reasons {
+		t.modules[name] = &module{unavailable: reason}
+	}
+	for _, mod := range mods {
+		name := mod.Manifest.Name
+		if t.modules[name] != nil {
+			continue
+		}
+		if mod.Held != nil {
+			t.modules[name] = &module{unavailable: mod.Held.Error()}
+			continue
+		}
+		t.modules[name] = &module{routes: g.routesOf(mod.Manifest)}
+		if err := register(t.engine, t.modules[name].routes); err != nil {
+			return nil, name, err
+		}
+	}
+	return t, "", nil
+}
+
+// newEngine returns gin without anything that answers a request before it is decided on.
+func (g *Gateway) newEngine() *gin.Engine {
+	gin.SetMode(gin.ReleaseMode) // gin's own global; any other mode prints to stdout
+	engine := gin.New()
+	engine.RedirectTrailingSlash = false
+	engine.RedirectFixedPath = false
+	// Both are checked by miss. Gin forgets branches when it looks for methods, as it does when it looks for routes.
+	engine.HandleMethodNotAllowed = false
+	if err := engine.SetTrustedProxies(g.server.TrustedProxies); err != nil {
+		_ = engine.SetTrustedProxies(nil) // New has accepted them; if gin does not, nobody is trusted
+	}
+	g.addProbes(engine)
+	return engine
+}
+
+// register adds routes to the engine; what gin panics about becomes an error.
+func register(engine *gin.Engine, routes []*route) (err error) {
+	var current *route
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("route %s (%s %s) cannot be served beside the others: %v"+
+				" (fix: change its path in module.yaml)", current.ID, current.Method, current.Path, cause)
+		}
+	}()
+	for _, current = range routes {
+		engine.Handle(current.Method, current.pattern.gin(current.prefix), current.serve)
+	}
+	return nil
+}
+
+// routesOf returns the routes of a manifest, and for each GET route that is no endless stream its HEAD.
+func (g *Gateway) routesOf(m *manifest.Manifest) []*route {
+	waiting := g.waiting[m.Name]
+	if waiting == nil {
+		waiting = new(atomic.Int64)
+		g.waiting[m.Name] = waiting
+	}
+	var routes, heads []*route
+	for _, declared := range m.Routes {
+		rt := &route{
+			Route: declared, gateway: g, module: m.Name, prefix: apiPrefix + m.Name,
+			pattern: declared.Segments(), waiting: waiting,
+		}
+		routes = append(routes, rt)
+		if rt.Method == http.MethodGet && !rt.endless() {
+			head := *rt
+			head.Method = http.MethodHead
+			heads = append(heads, &head)
+		}
+	}
+	routes = g.addHeads(routes, heads)
+	slices.SortStableFunc(routes, func(a, b *route) int { return a.pattern.compare(b.pattern) })
+	return routes
+}
+
+// addHeads adds those heads that the HEAD routes of the manifest leave room for.
+func (g *Gateway) addHeads(routes, heads []*route) []*route {
+	var own []*route
+	for _, rt := range routes {
+		if rt.Method == http.MethodHead {
+			own = append(own, rt)
+		}
+	}
+	for _, head := range heads {
+		// Only a manifest with HEAD routes needs the trial.
+		if len(own) == 0 || register(gin.New(), append(slices.Clone(own), head)) == nil {
+			routes = append(routes, head)
+		}
+	}
+	return routes
+}
+
+// miss answers what gin found no route for. Gin gives up on some paths that do have one (/a/{x} beside /{y}/b, and the
+// path /a/c/b, say), so the manifest's patterns have the last word.
+func (t *table) miss(c *gin.Context) {
+	a := answerOf(c)
+	if err := t.answer(a, c.Request); err != nil {
+		t.gateway.refuse(a, c.Request, err)
+	}
+	c.Writer.WriteHeaderNow() // tells gin that there is an answer
+}
+
+func (t *table) answer(a *answer, r *http.Request) error {
+	name, path := split(r.URL.Path)
+	mod := t.modules[name]
+	if mod == nil {
+		if t.gateway.probes()[r.URL.Path] != nil {
+			return methodNotAllowed(a, []string{http.MethodGet, http.MethodHead})
+		}
+		return notFound()
+	}
+	if mod.unavailable != "" {
+		return unavailable("module "+name+" is not served: "+mod.unavailable, retryLater)
+	}
+	if strings.HasSuffix(r.URL.Path, "/") {
+		return notFound()
+	}
+	var allowed []string
+	for _, rt := range mod.routes {
+		if _, ok := rt.pattern.match(path); !ok {
+			continue
+		}
+		if rt.Method == r.Method {
+			return rt.handle(a, r)
+		}
+		if !slices.Contains(allowed, rt.Method) {
+			allowed = append(allowed, rt.Method)
+		}
+	}
+	if len(allowed) == 0 {
+		return notFound()
+	}
+	return methodNotAllowed(a, allowed)
+}
+
+func methodNotAllowed(a *answer, allowed []string) error {
+	slices.Sort(allowed)
+	list := strings.Join(allowed, ", ")
+	a.Header().Set("Allow", list)
+	return problem.New(http.StatusMethodNotAllowed, codeMethodNotAllowed, "here one can use "+list)
+}
+
+// split takes a path apart into a module's name and the path below its prefix.
+func split(path string) (module, rest string) {
+	path, found := strings.CutPrefix(path, apiPrefix)
+	if !found {
+		return "", ""
+	}
+	module, _, _ = strings.Cut(path, "/")
+	return module, below(module, path)
+}
+
+// below returns the part of path that follows prefix; it begins with "/".
+func below(prefix, path string) string {
+	if rest := path[len(prefix):]; rest != "" {
+		return rest
+	}
+	return "/"
+}
+
+// answerOf finds our ResponseWriter under gin's. Gin's own is left alone: it delays headers and knows no deadlines.
+func answerOf(c *gin.Context) *answer {
+	wrapped, ok := c.Writer.(interface{ Unwrap() http.ResponseWriter })
+	if ok {
+		if a, ok := wrapped.Unwrap().(*answer); ok {
+			return a
+		}
+	}
+	panic(fmt.Sprintf("gin wraps the answer in a %T", c.Writer))
+}
