@@ -1,0 +1,30 @@
+// Command platformd runs the platform, and talks to one that runs. It only wires the daemon into the commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/platformd/platformd/core/internal/cli"
+	"github.com/platformd/platformd/core/internal/daemon"
+)
+
+// What was built. A release sets them with -ldflags "-X main.version=… -X main.commit=…".
+var (
+	version = "0.1.0-dev"
+	commit  = ""
+)
+
+func main() {
+	os.Exit(cli.Main(os.Args[1:], cli.Deps{Run: run, Version: version, Commit: commit}))
+}
+
+func run(ctx context.Context, o cli.StartOptions) error {
+	err := daemon.Run(ctx, daemon.Options{Config: o.Config, ConfigFile: o.ConfigFile, Out: o.Out, Version: o.Version})
+	var running *daemon.AlreadyRunningError
+	if errors.As(err, &running) {
+		return cli.WithExit(cli.ExitAlreadyRunning, err)
+	}
+	return err
+}

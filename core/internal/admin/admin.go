@@ -1,0 +1,127 @@
+// Package admin (floor F4) is the HTTP API on the daemon's control socket, both halves: the handler that the daemon serves,
+// and the client that the commands use. The types in this file are what travels between them, as JSON.
+//
+// It must not run anything: it reads what the daemon shows it, and asks the daemon to act. Whoever may open the socket may
+// do everything, so it must not be reachable from a network.
+package admin
+
+import (
+	"path/filepath"
+	"time"
+
+	"github.com/platformd/platformd/core/internal/auth"
+)
+
+// SocketPath is where the daemon of a data directory listens.
+func SocketPath(dataDir string) string { return filepath.Join(dataDir, "control.sock") }
+
+// LockPath is the file on which the daemon of a data directory holds a lock (flock) for as long as it lives; its own pid is
+// inside.
+func LockPath(dataDir string) string { return filepath.Join(dataDir, "daemon.pid") }
+
+// Info is what a daemon says about itself.
+type Info struct {
+	Version   string    `json:"version"`
+	PID       int       `json:"pid"`
+	StartedAt time.Time `json:"started_at"`
+	// URL is under which clients reach the platform; Listen is the address it is bound to.
+	URL     string `json:"url"`
+	Listen  string `json:"listen"`
+	DataDir string `json:"data_dir"`
+	// ConfigFile is empty if there is none: everything has its default.
+	ConfigFile string `json:"config_file,omitempty"`
+	// Database, Events and Cache name the backends in use, in words: "sqlite", "not used yet".
+	Database string `json:"database"`
+	Events   string `json:"events"`
+	Cache    string `json:"cache"`
+	// Ready is what /readyz answers.
+	Ready bool `json:"ready"`
+	// StopMillis is the longest that a stop may take: draining, then every module's stopTimeout.
+	StopMillis int64 `json:"stop_ms"`
+}
+
+// Module is one module, in whatever state it is. Nil slices and maps are sent as empty ones.
+type Module struct {
+	Name        string `json:"name"`
+	Version     string `json:"version"`
+	Description string `json:"description,omitempty"`
+	// State is one of the supervisor's states, such as "ready".
+	State string    `json:"state"`
+	Since time.Time `json:"since,omitzero"`
+	// Reason says why the module is not ready, and Fix what to do about it; both are empty when it is.
+	Reason string `json:"reason,omitempty"`
+	Fix    string `json:"fix,omitempty"`
+	// Required modules gate the platform's readiness.
+	Required bool `json:"required"`
+	// Restarts counts relaunches since the daemon started; StartMillis is how long the last launch took.
+	Restarts    int   `json:"restarts"`
+	StartMillis int64 `json:"start_ms,omitempty"`
+	// Instances holds the live processes.
+	Instances []Process `json:"instances"`
+
+	Dir        string `json:"dir"`
+	Executable string `json:"executable,omitempty"`
+	SHA256     string `json:"sha256,omitempty"`
+	// Signature is "unsigned" until modules can be signed.
+	Signature   string       `json:"signature"`
+	Permissions []Permission `json:"permissions"`
+	Routes      []Route      `json:"routes"`
+	// Requires and Optional map a module's name to the versions that will do.
+	Requires map[string]string `json:"requires"`
+	Optional map[string]string `json:"optional"`
+}
+
+// Process is one live process of a module.
+type Process struct {
+	PID       int       `json:"pid"`
+	StartedAt time.Time `json:"started_at"`
+	SHA256    string    `json:"sha256,omitempty"`
+}
+
+// Permission is something that a caller of a module may hold.
+type Permission struct {
+	Name        string   `json:"name"`
+	Description string   `json:"description"`
+	Roles       []string `json:"roles,omitempty"`
+}
+
+// Route is one HTTP entry of a module. Exactly one of Permission and Access is set.
+type Route struct {
+	ID     string `json:"id"`
+	Method string `json:"method"`
+	// Path is the whole pattern, such as /api/v1/blog/posts/{id}.
+	Path       string   `json:"path"`
+	Permission string   `json:"permission,omitempty"`
+	Access     string   `json:"access,omitempty"`
+	Stream     string   `json:"stream"`
+	Summary    string   `json:"summary,omitempty"`
+	MaxBody    int64    `json:"max_body"`             // bytes
+	Timeout    int64    `json:"timeout_ms,omitempty"` // absent = no limit on the whole exchange
+	Needs      []string `json:"needs,omitempty"`
+}
+
+// NewToken asks for an API token.
+type NewToken struct {
+	Name        string   `json:"name"`
+	Permissions []string `json:"permissions"`
+	// TTL is how long the token is valid, as ParseTTL reads it: "30d", "12h".
+	TTL string `json:"ttl"`
+}
+
+// CreatedToken is a new token with its secret, which is shown this once.
+type CreatedToken struct {
+	auth.Token
+	Secret string `json:"secret"`
+}
+
+// Stopping is the daemon's answer to being asked to stop.
+type Stopping struct {
+	PID int `json:"pid"`
+	// WithinMillis is Info.StopMillis.
+	WithinMillis int64 `json:"within_ms"`
+}
+
+// list is how the API sends several things, so that a later version can say more about them.
+type list[T any] struct {
+	Items []T `json:"items"`
+}

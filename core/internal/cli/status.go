@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/platformd/platformd/core/internal/admin"
+	"github.com/platformd/platformd/core/internal/supervisor"
+)
+
+// maxReason is how many characters of a reason a table shows.
+const maxReason = 80
+
+func (a *app) status() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show whether the platform and its modules are well",
+		Long: "Shows the running platform and its modules. Exits with 4 if the platform is not ready, or if a module failed,\n" +
+			"is held back or keeps crashing.",
+	}
+	return a.asking(cmd, func(c *conversation) error {
+		info, err := c.Info(c.cmd.Context())
+		if err != nil {
+			return err
+		}
+		modules, err := c.Modules(c.cmd.Context())
+		if err != nil {
+			return err
+		}
+		if err := a.showStatus(info, modules); err != nil {
+			return err
+		}
+		return unhealthy(info, modules)
+	})
+}
+
+func (a *app) showStatus(info admin.Info, modules []admin.Module) error {
+	if a.format == formatJSON {
+		return a.out.json(struct {
+			admin.Info
+			Modules []admin.Module `json:"modules"`
+		}{info, modules})
+	}
+	err := a.out.fields([][2]string{
+		{"platformd", fmt.Sprintf("%s, pid %d, up %s", info.Version, info.PID, age(info.StartedAt))},
+		{"ready", yesNo(info.Ready)},
+		{"url", info.URL},
+		{"config", cmp.Or(info.ConfigFile, "none, everything has its default")},
+		{"data", info.DataDir},
+		{"database", info.Database},
+		{"events", info.Events},
+		{"cache", info.Cache},
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(a.out)
+	return a.listModules(modules)
+}
+
+// unhealthy names what is not well; nil if everything is.
+func unhealthy(info admin.Info, modules []admin.Module) error {
+	var bad []string
+	fix := ""
+	for _, m := range modules {
+		if isIll(supervisor.State(m.State)) {
+			bad = append(bad, fmt.Sprintf("%s is in state %s", m.Name, m.State))
+			fix = cmp.Or(fix, "platformd module show "+m.Name)
+		}
+	}
+	if !info.Ready {
+		bad = append([]string{"the platform is not ready"}, bad...)
+	}
+	if len(bad) == 0 {
+		return nil
+	}
+	fix = cmp.Or(fix, "see why: platformd logs --level warn")
+	return &failure{err: errors.New(strings.Join(bad, "; ")), code: ExitUnhealthy, fix: fix}
+}
+
+// isIll leaves out what passes by itself, and what somebody wanted.
+func isIll(state supervisor.State) bool {
+	return state == supervisor.Failed || state == supervisor.Held || state == supervisor.CrashLoop
+}
+
+func (a *app) listModules(modules []admin.Module) error {
+	rows := [][]string{{"MODULE", "VERSION", "STATE", "PID", "RESTARTS", "SINCE", "REASON"}}
+	for _, m := range modules {
+		rows = append(rows, []string{
+			m.Name, m.Version, m.State, pids(m.Instances), strconv.Itoa(m.Restarts), age(m.Since), brief(m.Reason),
+		})
+	}
+	return a.out.table(rows)
+}
+
+// brief is as much of a reason as a table has room for; `module show` has the rest.
+func brief(reason string) string {
+	line, rest, _ := strings.Cut(reason, "\n")
+	if runes := []rune(line); len(runes) > maxReason {
+		return string(runes[:maxReason]) + "…"
+	}
+	if rest != "" {
+		return line + " …"
+	}
+	return line
+}
+
+func pids(instances []admin.Process) string {
+	all := make([]string, len(instances))
+	for i, p := range instances {
+		all[i] = strconv.Itoa(p.PID)
+	}
+	return cmp.Or(strings.Join(all, ","), "-")
+}
+
+// age is how long ago t was, in the unit that matters; "-" for no time at all.
+func age(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	d := max(0, time.Since(t))
+	switch {
+	case d < time.Minute:
+		return d.Truncate(time.Second).String()
+	case d < time.Hour:
+		return strings.TrimSuffix(d.Truncate(time.Minute).String(), "0s")
+	case d < 48*time.Hour:
+		return strings.TrimSuffix(d.Truncate(time.Hour).String(), "0m0s")
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+func yesNo(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
+}

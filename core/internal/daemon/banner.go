@@ -1,0 +1,72 @@
+package daemon
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/mattn/go-isatty"
+
+	"github.com/platformd/platformd/core/internal/admin"
+	"github.com/platformd/platformd/core/internal/logs"
+	"github.com/platformd/platformd/core/internal/supervisor"
+)
+
+// banner says how the start went: as a page on a terminal, as log records elsewhere.
+func (d *daemon) banner() error {
+	info, modules := d.info(), d.modules()
+	out, isFile := d.options.Out.(interface{ Fd() uintptr })
+	if isFile && isatty.IsTerminal(out.Fd()) {
+		return printBanner(d.options.Out, info, modules)
+	}
+	ready := 0
+	for _, mod := range modules {
+		if mod.State == string(supervisor.Ready) {
+			ready++
+			continue
+		}
+		d.log.Error("module is not ready", "module", mod.Name, "state", mod.State, "reason", mod.Reason, "fix", mod.Fix)
+	}
+	d.log.Info("platformd is up", "url", info.URL, "version", info.Version, "pid", info.PID, "ready", info.Ready,
+		"modules_ready", ready, "modules", len(modules), "config", cmp.Or(info.ConfigFile, "defaults"), "data_dir", info.DataDir,
+		"database", info.Database)
+	return nil
+}
+
+func printBanner(w io.Writer, info admin.Info, modules []admin.Module) error {
+	_, err := fmt.Fprintf(w, "\nplatformd %s is up: %s\n\n  pid       %d\n  config    %s\n  data      %s\n"+
+		"  backends  database: %s, events: %s, cache: %s\n\n",
+		info.Version, info.URL, info.PID, cmp.Or(info.ConfigFile, "defaults (no config.yaml)"), info.DataDir,
+		info.Database, info.Events, info.Cache)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "  MODULE\tVERSION\tSTATE\tPID\tROUTES\tPERMISSIONS\tSTARTED IN")
+	for _, mod := range modules {
+		fmt.Fprintf(table, "  %s\t%s\t%s\t%s\t%d\t%d\t%d ms\n", logs.Neutral(mod.Name), logs.Neutral(mod.Version), mod.State,
+			pids(mod), len(mod.Routes), len(mod.Permissions), mod.StartMillis)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, mod := range modules {
+		if mod.State == string(supervisor.Ready) {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "\n  %s is %s: %s\n    fix: %s\n", logs.Neutral(mod.Name), mod.State, logs.Neutral(mod.Reason),
+			cmp.Or(logs.Neutral(mod.Fix), "see `platformd logs "+logs.Neutral(mod.Name)+"`")); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintln(w)
+	return err
+}
+
+func pids(mod admin.Module) string {
+	if len(mod.Instances) == 0 {
+		return "-"
+	}
+	return fmt.Sprint(mod.Instances[0].PID)
+}

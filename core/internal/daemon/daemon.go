@@ -1,0 +1,191 @@
+// Package daemon is the composition root: it makes every part, hands each what it needs, and starts and stops them in order.
+//
+// Floor 5, and the only place that may know all the others. It must not hold behaviour that a part could own.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/platformd/platformd/core/internal/admin"
+	"github.com/platformd/platformd/core/internal/auth"
+	"github.com/platformd/platformd/core/internal/authz"
+	"github.com/platformd/platformd/core/internal/catalog"
+	"github.com/platformd/platformd/core/internal/config"
+	"github.com/platformd/platformd/core/internal/gateway"
+	"github.com/platformd/platformd/core/internal/instance"
+	"github.com/platformd/platformd/core/internal/logs"
+	"github.com/platformd/platformd/core/internal/migrate"
+	"github.com/platformd/platformd/core/internal/storage"
+	"github.com/platformd/platformd/core/internal/supervisor"
+)
+
+// Options is what a run needs.
+type Options struct {
+	// Config is valid; the daemon does not change it.
+	Config *config.Config
+	// ConfigFile is where it came from; empty: defaults.
+	ConfigFile string
+	Version    string
+	// Out gets the banner and the log.
+	Out io.Writer
+}
+
+// Run runs the platform until ctx ends or somebody stops it over the control socket, and returns when every process is dead
+// and every file closed. What had been started when something failed is stopped in reverse order. The error is an
+// *AlreadyRunningError if another daemon has the data directory.
+func Run(ctx context.Context, options Options) error {
+	d := &daemon{options: options, config: options.Config, started: time.Now()}
+	err := d.open(ctx)
+	if err == nil {
+		err = d.serve(ctx)
+	}
+	return errors.Join(err, d.close())
+}
+
+// daemon is one run. Its fields are set by open, in this order, and then only read.
+type daemon struct {
+	options Options
+	config  *config.Config
+	started time.Time
+	closers []func() error
+
+	dataDir     string
+	logs        *logs.Log
+	log         hclog.Logger
+	storage     *storage.Storage
+	tokens      *auth.Service
+	permissions *authz.Registry
+	metrics     *metrics
+	catalog     *catalog.Catalog
+	registry    *instance.Registry
+	supervisor  *supervisor.Supervisor
+	migrator    *migrate.Migrator
+	gateway     *gateway.Gateway
+	listener    net.Listener
+	control     net.Listener
+	stop        context.CancelFunc
+	settled     atomic.Bool // every module is ready, or known not to become so soon
+}
+
+// open makes the parts, lowest floor first.
+func (d *daemon) open(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{
+		d.openDataDir, d.openListener, d.openStorage, d.openCatalog, d.openSupervisor, d.openGateway, d.openControl,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// closing registers what undoes a step; close runs them in reverse.
+func (d *daemon) closing(undo func() error) { d.closers = append(d.closers, undo) }
+
+func (d *daemon) close() error {
+	var problems []error
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		problems = append(problems, d.closers[i]())
+	}
+	return errors.Join(problems...)
+}
+
+func (d *daemon) openDataDir(context.Context) error {
+	dir, err := filepath.Abs(d.config.Data.Dir)
+	if err != nil {
+		return fmt.Errorf("find the data directory: %w", err)
+	}
+	d.dataDir = dir
+	held, err := lockDataDir(dir)
+	if err != nil {
+		return err
+	}
+	d.closing(held.Close)
+	d.logs, err = logs.New(logs.Options{
+		Level: d.config.Log.Level, Format: d.config.Log.Format, Dir: filepath.Join(dir, "logs"),
+	})
+	if err != nil {
+		return err
+	}
+	d.log = d.logs.Logger
+	d.closing(d.logs.Close)
+	return nil
+}
+
+// openListener comes early: a taken port is reported before anything is touched.
+func (d *daemon) openListener(ctx context.Context) error {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", d.config.Server.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w (fix: stop what uses the address, or set server.listen or --listen)",
+			d.config.Server.Listen, err)
+	}
+	d.listener = listener
+	d.closing(func() error { _ = listener.Close(); return nil }) // the gateway has closed it if it ever served
+	return nil
+}
+
+func (d *daemon) openStorage(ctx context.Context) error {
+	store, err := storage.Open(ctx, d.dataDir, d.log.Named("storage"))
+	if err != nil {
+		return err
+	}
+	d.storage = store
+	d.closing(store.Close)
+	d.migrator = migrate.New(store, d.log.Named("migrate"))
+	d.tokens, err = auth.New(store.Core())
+	return err
+}
+
+func (d *daemon) openCatalog(context.Context) error {
+	found, err := catalog.Scan(catalog.Options{Dir: d.config.Modules.Dir, PlatformVersion: d.options.Version})
+	if err != nil {
+		return err
+	}
+	d.catalog = found
+	d.permissions = authz.NewRegistry()
+	d.registry = instance.NewRegistry()
+	d.metrics = newMetrics(prometheus.NewRegistry())
+	return nil
+}
+
+// serve runs the platform until ctx ends, then stops it: first the gateway, so that no request finds its module gone, then
+// the modules, dependents first.
+func (d *daemon) serve(ctx context.Context) error {
+	ctx, d.stop = context.WithCancel(ctx)
+	defer d.stop()
+	d.supervisor.Load(d.resolve())
+	running, stopModules := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopModules()
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); d.supervisor.Run(running) }()
+
+	parts, ctx := errgroup.WithContext(ctx)
+	parts.Go(func() error { return d.gateway.Serve(ctx, d.listener) })
+	parts.Go(func() error { return admin.Serve(ctx, d.control, d.adminDeps()) })
+	parts.Go(func() error { return d.announce(ctx) })
+	err := parts.Wait()
+	d.log.Info("stopping the modules")
+	stopModules()
+	<-stopped
+	return err
+}
+
+// announce waits until every module has settled, and says how it went.
+func (d *daemon) announce(ctx context.Context) error {
+	if err := d.supervisor.Settled(ctx); err != nil {
+		return nil // stopped before that
+	}
+	d.settled.Store(true)
+	return d.banner()
+}

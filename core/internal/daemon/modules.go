@@ -1,0 +1,169 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"slices"
+
+	"google.golang.org/grpc"
+
+	"github.com/platformd/platformd/core/internal/catalog"
+	"github.com/platformd/platformd/core/internal/config"
+	"github.com/platformd/platformd/core/internal/host"
+	"github.com/platformd/platformd/core/internal/instance"
+	"github.com/platformd/platformd/core/internal/logs"
+	"github.com/platformd/platformd/core/internal/migrate"
+	"github.com/platformd/platformd/core/internal/supervisor"
+	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
+)
+
+var errDisabled = errors.New("it is disabled in config.yaml (fix: remove modules.overrides.<name>.enabled: false)")
+
+func (d *daemon) openSupervisor(context.Context) error {
+	dir, err := runDir(d.dataDir)
+	if err != nil {
+		return err
+	}
+	launcher, err := instance.NewLauncher(dir, d.log.Named("launch"))
+	if err != nil {
+		return err
+	}
+	d.closing(launcher.Close)
+	d.supervisor = supervisor.New(supervisor.Deps{
+		Launcher: launcher,
+		Registry: d.registry,
+		Log:      d.log.Named("supervisor"),
+		Migrate:  d.migrate,
+		Services: d.services,
+		Output:   d.output,
+		Changed:  d.metrics.moduleChanged,
+		Random:   rand.Float64,
+	})
+	return nil
+}
+
+// resolve applies config.yaml to the catalog, and returns the modules that may start.
+func (d *daemon) resolve() []*supervisor.Module {
+	resolved := make(map[string]*supervisor.Module)
+	for _, mod := range slices.Clone(d.catalog.Modules) { // Refuse changes it
+		name := mod.Manifest.Name
+		ready, err := d.resolveModule(mod)
+		if err != nil {
+			d.catalog.Refuse(name, err)
+			continue
+		}
+		resolved[name] = ready
+	}
+	for name, conflict := range d.setRoutes() {
+		d.catalog.Refuse(name, conflict)
+	}
+	d.setRoutes() // once more: a refusal may have held others
+	d.reportRefused()
+	var modules []*supervisor.Module
+	for _, level := range d.catalog.Levels() {
+		for _, mod := range level {
+			modules = append(modules, resolved[mod.Manifest.Name])
+		}
+	}
+	return modules
+}
+
+func (d *daemon) setRoutes() (conflicts map[string]error) {
+	unavailable := make(map[string]string, len(d.catalog.Problems))
+	for _, problem := range d.catalog.Problems {
+		unavailable[problem.Name] = problem.Err.Error()
+	}
+	return d.gateway.SetModules(d.catalog.Modules, unavailable)
+}
+
+// reportRefused logs what will not start, and tells whoever asks the registry.
+func (d *daemon) reportRefused() {
+	for _, problem := range d.catalog.Problems {
+		d.log.Error("module refused", "module", problem.Name, "dir", problem.Dir, "error", problem.Err)
+		d.registry.Remove(problem.Name, problem.Err.Error(), false)
+	}
+	for _, warning := range d.catalog.Warnings {
+		d.log.Warn("module", "module", warning.Name, "warning", warning.Err)
+	}
+	for _, mod := range d.catalog.Modules {
+		if mod.Held != nil {
+			d.log.Error("module held", "module", mod.Manifest.Name, "error", mod.Held)
+			d.registry.Remove(mod.Manifest.Name, mod.Held.Error(), false)
+		}
+	}
+}
+
+func (d *daemon) resolveModule(mod *catalog.Module) (*supervisor.Module, error) {
+	m := mod.Manifest
+	override := d.config.Modules.Overrides[m.Name]
+	if !override.IsEnabled() {
+		return nil, errDisabled
+	}
+	settings, err := mod.ValidateConfig(override.Config)
+	if err != nil {
+		return nil, fmt.Errorf("modules.overrides.%s.config: %w", m.Name, err)
+	}
+	if err := d.permissions.Set(m.Name, m.Permissions); err != nil {
+		return nil, err
+	}
+	resolved := &supervisor.Module{Module: mod, Config: settings, Budget: d.budget(mod, override), Env: environment(m.Runtime.Env)}
+	if m.Grants.Database {
+		database := d.storage.Module(m.Name)
+		resolved.Storage = &modulev1.Database{Driver: database.Driver, Source: database.Source, TablePrefix: database.TablePrefix}
+	}
+	return resolved, nil
+}
+
+// budget: the operator's override wins over the manifest, which wins over supervisor.restart.
+func (d *daemon) budget(mod *catalog.Module, override config.Override) supervisor.Budget {
+	restart := d.config.Supervisor.Restart
+	if own := mod.Manifest.Runtime.Restart; own != nil {
+		restart = config.Restart{Max: own.Max, Window: own.Window.Std()}
+	}
+	restart = override.Restart.Apply(restart)
+	return supervisor.Budget{Max: restart.Max, Window: restart.Window}
+}
+
+// environment is the part of our environment that a manifest asks for by name.
+func environment(names []string) []string {
+	var entries []string
+	for _, name := range names {
+		if value, ok := os.LookupEnv(name); ok {
+			entries = append(entries, name+"="+value)
+		}
+	}
+	return entries
+}
+
+// migrate lets the migrator run the module's steps in its own process.
+func (d *daemon) migrate(ctx context.Context, mod *supervisor.Module, inst *instance.Instance, ids []string) error {
+	return d.migrator.Run(ctx, migrate.Module{
+		Name: mod.Manifest.Name, IDs: ids, Database: d.storage.Module(mod.Manifest.Name),
+		Run: func(ctx context.Context, id string) ([]string, error) {
+			answer, err := inst.Migrate(ctx, &modulev1.MigrateRequest{
+				Database: mod.Storage, Id: id, Direction: modulev1.Direction_DIRECTION_UP,
+			})
+			return answer.GetStatements(), err
+		},
+	})
+}
+
+func (d *daemon) services(mod *supervisor.Module) func(*grpc.Server) {
+	return host.Services(host.Deps{Version: d.installedVersion, Ready: d.registry.Ready}, mod.Manifest)
+}
+
+func (d *daemon) installedVersion(module string) string {
+	if mod := d.catalog.Get(module); mod != nil {
+		return mod.Manifest.Version
+	}
+	return ""
+}
+
+// output makes log records of what a module prints.
+func (d *daemon) output(module string) io.WriteCloser {
+	return logs.NewModuleWriter(d.log.Named("module." + module))
+}
