@@ -1,0 +1,106 @@
+// Command evil is the module that misbehaves on request. EVIL_MODE chooses how it starts; its routes do the rest. The
+// end-to-end suites install it beside the sample modules.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"gorm.io/gorm"
+
+	pluginapi "github.com/platformd/platformd/plugin-api"
+	"github.com/platformd/platformd/plugin-api/db"
+)
+
+func main() {
+	mode := os.Getenv("EVIL_MODE")
+	misstart(mode)
+	e := &evil{}
+	module := pluginapi.Module{
+		Routes:     e.routes(),
+		Migrations: db.Migrations(migrations(mode)...),
+		Init: func(_ context.Context, core *pluginapi.Core) error {
+			e.core = core
+			if mode == "init-fails" {
+				return errors.New("the billing server at 10.0.0.1 does not answer")
+			}
+			return nil
+		},
+		Health: func(context.Context) error {
+			if mode == "unhealthy" {
+				return errors.New("no disk space left")
+			}
+			return nil
+		},
+	}
+	switch mode {
+	case "missing-route":
+		delete(module.Routes, "echo")
+	case "extra-route":
+		module.Routes["backdoor"] = module.Routes["echo"]
+	}
+	pluginapi.Serve(module)
+}
+
+// misstart is what goes wrong before the SDK is reached.
+func misstart(mode string) {
+	switch mode {
+	case "exit-silently":
+		os.Exit(0)
+	case "exit-7":
+		os.Exit(7)
+	case "garbage-line":
+		fmt.Println("hello, I am not a handshake")
+	case "huge-line":
+		fmt.Println(strings.Repeat("x", 200<<10))
+	case "silent":
+		sleep()
+	case "tcp":
+		fmt.Println("1|1|tcp|127.0.0.1:9|grpc|")
+		sleep()
+	case "foreign-socket":
+		fmt.Println("1|1|unix|/tmp/somebody-elses.sock|grpc|")
+		sleep()
+	case "wrong-version":
+		fmt.Println("1|99|unix|/tmp/x.sock|grpc|")
+		sleep()
+	case "netrpc":
+		fmt.Println("1|1|unix|/tmp/x.sock|netrpc|")
+		sleep()
+	}
+}
+
+// sleep outlasts every start. An empty select would not: the runtime calls that a deadlock and ends the process.
+func sleep() { time.Sleep(time.Hour) }
+
+func migrations(mode string) []db.Migration {
+	steps := []db.Migration{{ID: "0001_things", Up: createThings}}
+	if mode == "migration-fails" {
+		steps = append(steps, db.Migration{ID: "0002_broken", Up: func(tx *gorm.DB) error {
+			if err := createOthers(tx); err != nil {
+				return err
+			}
+			return tx.Exec("INSERT INTO nowhere VALUES (1)").Error
+		}})
+	}
+	return steps
+}
+
+func createThings(tx *gorm.DB) error {
+	type thing struct {
+		ID   int64 `gorm:"primaryKey"`
+		Name string
+	}
+	return tx.Migrator().CreateTable(&thing{})
+}
+
+func createOthers(tx *gorm.DB) error {
+	type other struct {
+		ID int64 `gorm:"primaryKey"`
+	}
+	return tx.Migrator().CreateTable(&other{})
+}

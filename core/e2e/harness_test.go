@@ -1,0 +1,353 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// patience bounds every wait for a state. It is generous: the machine may be busy with other packages' tests.
+const patience = 60 * time.Second
+
+// built is where TestMain left the binaries: platformd, and a folder modules/ ready to be copied.
+var built string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "pde2e")
+	if err == nil {
+		built = dir
+		err = build(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "build the binaries under test:", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// build compiles the daemon and every module the suites use, as `make build` does: without cgo.
+func build(dir string) error {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		return err
+	}
+	targets := map[string]string{
+		filepath.Join(dir, "platformd"):       filepath.Join(root, "core/cmd/platformd"),
+		filepath.Join(dir, "modules/evil"):    filepath.Join(root, "core/e2e/evil"),
+		filepath.Join(dir, "modules/hello"):   filepath.Join(root, "plugins/hello"),
+		filepath.Join(dir, "modules/billing"): filepath.Join(root, "plugins/billing"),
+		filepath.Join(dir, "modules/blog"):    filepath.Join(root, "plugins/blog"),
+	}
+	for out, source := range targets {
+		if name := filepath.Base(out); name != "platformd" {
+			if err := copyModule(source, out); err != nil {
+				return err
+			}
+			out = filepath.Join(out, "bin", name)
+		}
+		cmd := exec.Command("go", "build", "-o", out, ".")
+		cmd.Dir = source
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if output, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", source, err, output)
+		}
+	}
+	return nil
+}
+
+// copyModule copies what of a module is not code.
+func copyModule(source, target string) error {
+	if err := os.MkdirAll(filepath.Join(target, "bin"), 0o755); err != nil {
+		return err
+	}
+	for _, pattern := range []string{"module.yaml", "*.schema.json"} {
+		names, err := filepath.Glob(filepath.Join(source, pattern))
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			content, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(target, filepath.Base(name)), content, 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// platform is one running daemon.
+type platform struct {
+	t       *testing.T
+	dir     string // holds modules/ and data/
+	url     string
+	cmd     *exec.Cmd
+	log     *logBuffer
+	exited  chan struct{}
+	exitErr error
+}
+
+// options choose what a platform runs.
+type options struct {
+	modules []string // copied from built
+	env     []string
+	config  string // config.yaml; empty: none
+}
+
+// newDir lays out a platform's folder. Its path is short: sockets live below it.
+func newDir(t *testing.T, modules ...string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "pd")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "modules"), 0o755))
+	for _, name := range modules {
+		require.NoError(t, os.CopyFS(filepath.Join(dir, "modules", name), os.DirFS(filepath.Join(built, "modules", name))))
+	}
+	return dir
+}
+
+// start runs a platform and waits until it says that it is ready. It is killed at the end of the test.
+func start(t *testing.T, o options) *platform {
+	t.Helper()
+	p := launch(t, newDir(t, o.modules...), o)
+	p.awaitReady()
+	return p
+}
+
+// launch runs a platform in dir without waiting.
+func launch(t *testing.T, dir string, o options) *platform {
+	t.Helper()
+	return launchBinary(t, dir, filepath.Join(built, "platformd"), o)
+}
+
+func launchBinary(t *testing.T, dir, binary string, o options) *platform {
+	t.Helper()
+	if o.config != "" {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(o.config), 0o600))
+	}
+	address := freeAddress(t)
+	p := &platform{t: t, dir: dir, url: "http://" + address, log: &logBuffer{}, exited: make(chan struct{})}
+	p.cmd = exec.Command(binary, "start", "--listen", address)
+	p.cmd.Dir = dir
+	p.cmd.Env = append(cleanEnv(), o.env...)
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	require.NoError(t, p.cmd.Start())
+	go func() { p.exitErr = p.cmd.Wait(); close(p.exited) }()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+		if t.Failed() {
+			t.Logf("log of the daemon:\n%s", p.log)
+		}
+	})
+	return p
+}
+
+// cleanEnv is the environment without settings that the developer's shell may hold.
+func cleanEnv() []string {
+	var env []string
+	for _, entry := range os.Environ() {
+		if !strings.HasPrefix(entry, "PLATFORMD_") {
+			env = append(env, entry)
+		}
+	}
+	return env
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, listener.Close()) }()
+	return listener.Addr().String()
+}
+
+// awaitReady waits until the daemon has settled, ready or not.
+func (p *platform) awaitReady() {
+	p.t.Helper()
+	p.await("the daemon to say that it is up", func() bool { return strings.Contains(p.log.String(), "platformd is up") })
+}
+
+// await waits for a condition; it fails the test if the daemon ends meanwhile.
+func (p *platform) await(what string, condition func() bool) {
+	p.t.Helper()
+	deadline := time.Now().Add(patience)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-p.exited:
+			require.FailNow(p.t, "the daemon ended while waiting for "+what)
+		case <-tick.C:
+			require.True(p.t, time.Now().Before(deadline), "waited too long for "+what)
+		}
+	}
+}
+
+// answer is a response, read whole.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// decode reads a JSON body.
+func (a answer) decode(t *testing.T, into any) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(a.body), into), "body: %s", a.body)
+}
+
+// do sends a request and reads the answer; a transport error fails the test.
+func (p *platform) do(method, path, token, body string) answer {
+	p.t.Helper()
+	got, err := p.try(method, path, token, body)
+	require.NoError(p.t, err)
+	return got
+}
+
+func (p *platform) try(method, path, token, body string) (answer, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, p.url+path, strings.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	content, err := io.ReadAll(res.Body)
+	return answer{status: res.StatusCode, header: res.Header, body: string(content)}, err
+}
+
+// cli runs a platformd command on the platform's data directory and returns its standard output; a failure fails the test.
+func (p *platform) cli(args ...string) string {
+	p.t.Helper()
+	out, errOut, code := p.tryCLI(args...)
+	require.Zero(p.t, code, "platformd %s: %s", strings.Join(args, " "), errOut)
+	return out
+}
+
+func (p *platform) tryCLI(args ...string) (stdout, stderr string, code int) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(built, "platformd"), append(args, "--data-dir", filepath.Join(p.dir, "data"))...)
+	cmd.Dir, cmd.Env = p.dir, cleanEnv()
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	_ = cmd.Run() // its exit code is the result
+	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
+}
+
+// token makes an API token.
+func (p *platform) token(permissions ...string) string {
+	p.t.Helper()
+	args := []string{"token", "create", "-q"}
+	for _, permission := range permissions {
+		args = append(args, "--permission", permission)
+	}
+	return strings.TrimSpace(p.cli(args...))
+}
+
+// moduleView is what the tests read of `module show -o json`.
+type moduleView struct {
+	State     string `json:"state"`
+	Reason    string `json:"reason"`
+	Restarts  int    `json:"restarts"`
+	Instances []struct {
+		PID int `json:"pid"`
+	} `json:"instances"`
+}
+
+func (p *platform) module(name string) moduleView {
+	p.t.Helper()
+	var view moduleView
+	require.NoError(p.t, json.Unmarshal([]byte(p.cli("module", "show", name, "-o", "json")), &view))
+	require.NotNil(p.t, view.Instances)
+	return view
+}
+
+// pid is the process id of the module's one instance, once it is ready.
+func (p *platform) pid(name string) int {
+	p.t.Helper()
+	var view moduleView
+	p.await(name+" to be ready", func() bool { view = p.module(name); return view.State == "ready" })
+	require.Len(p.t, view.Instances, 1)
+	return view.Instances[0].PID
+}
+
+// stop sends SIGTERM and waits for the end.
+func (p *platform) stop() {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case <-p.exited:
+	case <-time.After(patience):
+		require.FailNow(p.t, "the daemon did not stop on SIGTERM")
+	}
+	require.NoError(p.t, p.exitErr)
+}
+
+// alive says whether a process exists and is not a zombie.
+func alive(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return false
+	}
+	_, after, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(after, "Z")
+}
+
+// rss is the resident memory of a process in bytes.
+func rss(t *testing.T, pid int) int64 {
+	t.Helper()
+	statm, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
+	require.NoError(t, err)
+	pages, err := strconv.ParseInt(strings.Fields(string(statm))[1], 10, 64)
+	require.NoError(t, err)
+	return pages * int64(os.Getpagesize())
+}
+
+// logBuffer collects output while others read it.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+// String implements fmt.Stringer.
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
