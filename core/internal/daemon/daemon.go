@@ -172,13 +172,24 @@ func (d *daemon) serve(ctx context.Context) error {
 
 	parts, ctx := errgroup.WithContext(ctx)
 	parts.Go(func() error { return d.gateway.Serve(ctx, d.listener) })
-	parts.Go(func() error { return admin.Serve(ctx, d.control, d.adminDeps()) })
 	parts.Go(func() error { return d.announce(ctx) })
+	controlled := d.serveControl(running)
 	err := parts.Wait()
 	d.log.Info("stopping the modules")
 	stopModules()
 	<-stopped
-	return err
+	return errors.Join(err, <-controlled)
+}
+
+// serveControl answers on the control socket until ctx ends; if it cannot, the platform stops. It outlives the gateway, so
+// that a long drain can be watched.
+func (d *daemon) serveControl(ctx context.Context) <-chan error {
+	ended := make(chan error, 1)
+	go func() {
+		defer d.stop()
+		ended <- admin.Serve(ctx, d.control, d.adminDeps())
+	}()
+	return ended
 }
 
 // announce waits until every module has settled, and says how it went.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,7 +35,7 @@ func lockDataDir(dir string) (*lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the lock of the data directory: %w (fix: set data.dir to a folder you may write)", err)
 	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := tryLock(file); err != nil {
 		pid := readPID(file)
 		_ = file.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
@@ -47,6 +48,17 @@ func lockDataDir(dir string) (*lock, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// tryLock asks for a moment: `platformd stop` and `status` look whether there is a lock by taking one for an instant.
+func tryLock(file *os.File) error {
+	for deadline := time.Now().Add(200 * time.Millisecond); ; {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // flock has no form that gives up after a time
+	}
 }
 
 func (l *lock) writePID() error {

@@ -21,7 +21,8 @@ import (
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
-var errDisabled = errors.New("it is disabled in config.yaml (fix: remove modules.overrides.<name>.enabled: false)")
+// errDisabled is the operator's wish, not a failure.
+var errDisabled = errors.New("it is disabled in config.yaml")
 
 func (d *daemon) openSupervisor(context.Context) error {
 	dir, err := runDir(d.dataDir)
@@ -101,7 +102,7 @@ func (d *daemon) resolveModule(mod *catalog.Module) (*supervisor.Module, error) 
 	m := mod.Manifest
 	override := d.config.Modules.Overrides[m.Name]
 	if !override.IsEnabled() {
-		return nil, errDisabled
+		return nil, fmt.Errorf("%w (fix: remove modules.overrides.%s.enabled: false)", errDisabled, m.Name)
 	}
 	settings, err := mod.ValidateConfig(override.Config)
 	if err != nil {

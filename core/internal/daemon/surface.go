@@ -112,8 +112,12 @@ func (d *daemon) modules() []admin.Module {
 	}
 	for _, refused := range d.catalog.Problems {
 		what, fix := admin.SplitFix(refused.Err.Error())
+		state := supervisor.Failed
+		if errors.Is(refused.Err, errDisabled) {
+			state = supervisor.Stopped
+		}
 		all = append(all, admin.Module{
-			Name: refused.Name, State: string(supervisor.Failed), Since: d.started, Reason: what, Fix: fix, Dir: refused.Dir,
+			Name: refused.Name, State: string(state), Since: d.started, Reason: what, Fix: fix, Dir: refused.Dir,
 			Signature: "unsigned",
 		})
 	}
