@@ -3,6 +3,9 @@ package e2e
 import (
 	"encoding/json"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -115,4 +118,36 @@ func TestCommandsOnARunningPlatform(t *testing.T) {
 		require.FailNow(t, "`platformd stop` returned before the daemon was gone")
 	}
 	require.NoError(t, p.exitErr)
+}
+
+// TestAStartThatCannotWorkChangesNothing tries settings that no daemon can run with.
+func TestAStartThatCannotWorkChangesNothing(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	cases := map[string]struct {
+		args []string
+		env  string
+		code int
+		says string
+	}{
+		"missing config":  {args: []string{"--config", "nope.yaml"}, code: 3, says: "nope.yaml"},
+		"port":            {env: "PLATFORMD_SERVER_LISTEN=127.0.0.1:70000", code: 3, says: "70000"},
+		"no unit":         {env: "PLATFORMD_SERVER_HOLDTIMEOUT=5", code: 3, says: "write 5s"},
+		"not built yet":   {env: "PLATFORMD_EVENTS_URL=amqp://guest:hunter2@127.0.0.1", code: 3, says: "not supported by this platformd yet"},
+		"long socket":     {args: []string{"--data-dir", filepath.Join(dir, strings.Repeat("x", 100))}, code: 1, says: "at most 107"},
+		"unknown command": {args: []string{"--frobnicate"}, code: 2, says: "unknown flag"},
+	}
+	for name, c := range cases {
+		cmd := exec.CommandContext(t.Context(), filepath.Join(built, "platformd"), append([]string{"start"}, c.args...)...)
+		cmd.Dir, cmd.Env = dir, append(cleanEnv(), c.env)
+		output, err := cmd.CombinedOutput()
+		require.Error(t, err, name)
+		require.Equal(t, c.code, cmd.ProcessState.ExitCode(), "%s: %s", name, output)
+		require.Contains(t, string(output), c.says, name)
+		require.Contains(t, string(output), "fix: ", name)
+		require.NotContains(t, string(output), "hunter2", name)
+	}
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "nothing but modules/")
 }

@@ -13,12 +13,20 @@ import (
 // maxSocketPath is what fits into a socket's address, its closing NUL not counted: 107 bytes on Linux.
 const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
+// CheckSocketPath returns an error if no socket can have the path, so that a start can fail before it has made anything.
+func CheckSocketPath(path string) error {
+	if len(path) <= maxSocketPath {
+		return nil
+	}
+	return fmt.Errorf("the path of the control socket, %s, has %d bytes; at most %d are possible\nfix: set a shorter data.dir",
+		path, len(path), maxSocketPath)
+}
+
 // Listen opens the control socket at path, mode 0600. It accepts connections of this user and of root only. A path where
 // something is already is an error: the caller, who holds the data directory's lock, removes a stale socket before.
 func Listen(path string, log hclog.Logger) (net.Listener, error) {
-	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("the path of the control socket, %s, has %d bytes; at most %d are possible\nfix: set a shorter data.dir",
-			path, len(path), maxSocketPath)
+	if err := CheckSocketPath(path); err != nil {
+		return nil, err
 	}
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {

@@ -106,6 +106,9 @@ func (d *daemon) openDataDir(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find the data directory: %w", err)
 	}
+	if err := admin.CheckSocketPath(admin.SocketPath(dir)); err != nil {
+		return err
+	}
 	d.dataDir = dir
 	held, err := lockDataDir(dir)
 	if err != nil {

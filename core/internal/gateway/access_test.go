@@ -65,7 +65,8 @@ func requireExplained(t *testing.T, answer answered, tried bool) {
 		p := answer.requireProblem(t, http.StatusForbidden, "permission_denied")
 		require.Contains(t, p.Detail, "echo.thing.read")
 	case http.StatusServiceUnavailable:
-		answer.requireProblem(t, http.StatusServiceUnavailable, "unavailable")
+		p := answer.requireProblem(t, http.StatusServiceUnavailable, "unavailable")
+		require.Contains(t, p.Detail, "tokens cannot be checked")
 		require.NotEmpty(t, answer.header.Get("Retry-After"))
 	}
 }

@@ -140,6 +140,7 @@ func TestDrainEndsStreams(t *testing.T) {
 	require.Error(t, err)
 	require.NoError(t, ctx.Err())
 	f.requireEnd(soon)
+	require.Zero(t, f.gateway.handlers.n.Load(), "something still runs")
 }
 
 // TestDrainWithoutClientsIsQuick: there is nobody to wait for.
@@ -170,7 +171,12 @@ func TestServeFailsWithItsListener(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := start(t, change).gateway
+			deps := newDeps(io.Discard)
+			if change != nil {
+				change(&deps)
+			}
+			g, err := New(deps)
+			require.NoError(t, err)
 			ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 			require.NoError(t, err)
 			require.NoError(t, ln.Close())

@@ -165,13 +165,11 @@ func (rt *route) acquire(ctx context.Context) (*instance.Instance, error) {
 	return instances.Acquire(ctx, rt.module, rt.gateway.server.HoldTimeout)
 }
 
-// unhurry lifts the http.Server's deadlines, which are made for short exchanges: from here on http1.Client moves them with
-// every piece of a body. A request without body would else be taken for one whose client has gone.
+// unhurry lifts http.Server's WriteTimeout, which is made for short exchanges and on HTTP/2 resets a stream even while nobody
+// writes. From here on http1.Client sets a deadline for each piece of a body.
 func unhurry(a *answer, r *http.Request) {
-	control := http.NewResponseController(a)
-	_ = control.SetWriteDeadline(time.Time{}) // where there are no deadlines, there is nothing to lift
-	if r.Body == http.NoBody {
-		_ = control.SetReadDeadline(time.Time{})
+	if r.ProtoMajor >= 2 {
+		_ = http.NewResponseController(a).SetWriteDeadline(time.Time{}) // where there is none, there is none to lift
 	}
 }
 

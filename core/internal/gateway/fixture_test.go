@@ -42,18 +42,23 @@ type fixture struct {
 	ended chan error         // Serve's result
 }
 
-// start serves a gateway. change may be nil; it edits what the gateway is made of. tune edits the gateway itself.
-func start(t *testing.T, change func(*Deps), tune ...func(*Gateway)) *fixture {
-	t.Helper()
-	f := &fixture{t: t, registry: instance.NewRegistry(), scheme: "http", log: &syncBuffer{}, ended: make(chan error, 1)}
-	deps := Deps{
-		Log:          hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: f.log}),
-		Instances:    f.registry,
+func newDeps(log io.Writer) Deps {
+	return Deps{
+		Log:          hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: log}),
+		Instances:    instance.NewRegistry(),
 		Authenticate: authenticate,
 		Ready:        func() Readiness { return Readiness{Ready: true} },
 		Metrics:      prometheus.NewRegistry(),
 		Server:       config.Default().Server,
 	}
+}
+
+// start serves a gateway. change may be nil; it edits what the gateway is made of. tune edits the gateway itself.
+func start(t *testing.T, change func(*Deps), tune ...func(*Gateway)) *fixture {
+	t.Helper()
+	f := &fixture{t: t, scheme: "http", log: &syncBuffer{}, ended: make(chan error, 1)}
+	deps := newDeps(f.log)
+	f.registry = deps.Instances
 	if change != nil {
 		change(&deps)
 	}

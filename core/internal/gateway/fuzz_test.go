@@ -2,19 +2,16 @@ package gateway
 
 import (
 	"bufio"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 
-	"github.com/hashicorp/go-hclog"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformd/platformd/core/internal/catalog"
-	"github.com/platformd/platformd/core/internal/config"
-	"github.com/platformd/platformd/core/internal/instance"
 )
 
 // FuzzCheckPath: whatever CheckPath accepts means the same to net/http, to the router, and to somebody who decodes it once
@@ -23,10 +20,7 @@ func FuzzCheckPath(f *testing.F) {
 	for _, entry := range corpus(f) {
 		f.Add(entry.raw)
 	}
-	g, err := New(Deps{
-		Log: hclog.NewNullLogger(), Instances: instance.NewRegistry(), Authenticate: authenticate,
-		Ready: func() Readiness { return Readiness{} }, Metrics: prometheus.NewRegistry(), Server: config.Default().Server,
-	})
+	g, err := New(newDeps(io.Discard))
 	require.NoError(f, err)
 	require.Empty(f, g.SetModules([]*catalog.Module{withRoutes("m", "GET /{a}", "GET /{a}/{b}", "GET /{a}/{b}/{rest...}")}, nil))
 	f.Fuzz(func(t *testing.T, raw string) {

@@ -48,6 +48,7 @@ routes:
   - { id: feed,    method: GET,  path: /feed,            access: public, stream: sse }
   - { id: late,    method: GET,  path: /late,            access: public, stream: sse, timeout: 250ms }
   - { id: socket,  method: GET,  path: /socket,          access: public, stream: websocket }
+  - { id: tunnel,  method: GET,  path: /tunnel,          access: public, stream: websocket }
   - { id: garbage, method: GET,  path: "/garbage/{kind}", access: public }
   - { id: big,     method: GET,  path: /big,             access: public, stream: body }
 `
@@ -67,6 +68,7 @@ type seen struct {
 func echoModule() pluginapi.Module {
 	module := pluginapi.Module{Routes: map[string]pluginapi.Handler{
 		"slow": awaitCancel, "patient": patient, "late": awaitCancel, "feed": feed, "socket": socket, "garbage": garbage,
+		"tunnel": tunnel,
 		"big": download,
 		"die": func(http.ResponseWriter, *http.Request) error { os.Exit(7); return nil },
 	}}
@@ -144,6 +146,21 @@ func socket(w http.ResponseWriter, r *http.Request) error {
 			return nil
 		}
 	}
+}
+
+// tunnel echoes bytes as they are.
+func tunnel(w http.ResponseWriter, _ *http.Request) error {
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	const agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+	if _, err := io.WriteString(conn, agreed); err != nil {
+		return err
+	}
+	_, _ = io.Copy(conn, buffered) // until the client leaves
+	return nil
 }
 
 // download sends 1 MiB for each n in the query.

@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"bufio"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -63,14 +65,46 @@ func TestQuietStreamLives(t *testing.T) {
 // TestSlowAnswerLives: a handler may take longer than a client may.
 func TestSlowAnswerLives(t *testing.T) {
 	t.Parallel()
-	f, _ := withEcho(t, nil, hurried)
-	waiting := f.wait()
-	select {
-	case answer := <-waiting.done:
-		require.Fail(t, "answered too early", "%v", answer)
-	case <-time.After(3 * time.Second):
+	for name, change := range map[string]func(*Deps){
+		"http1": nil, "http2": func(d *Deps) { d.Server.TLS = newPair(t, "one").files },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, _ := withEcho(t, change, hurried)
+			waiting := f.wait()
+			select {
+			case answer := <-waiting.done:
+				require.Fail(t, "answered too early", "%v", answer)
+			case <-time.After(3 * time.Second):
+			}
+			require.Equal(t, "done\n", waiting.finish().body)
+		})
 	}
-	require.Equal(t, "done\n", waiting.finish().body)
+}
+
+// TestUpgradedConnectionsAreNotChecked: what travels on them is no HTTP.
+func TestUpgradedConnectionsAreNotChecked(t *testing.T) {
+	t.Parallel()
+	f, _ := withEcho(t, nil)
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", f.addr)
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(soon)))
+	_, err = io.WriteString(conn, "GET /api/v1/echo/tunnel HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	require.NoError(t, err)
+	reader := bufio.NewReader(conn)
+	response, err := http.ReadResponse(reader, nil)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusSwitchingProtocols, response.StatusCode)
+	for _, sent := range []string{"GET / HTTP/1.1\r\nA: b\r\n folded\r\n\r\n", "\x00\xff anything"} {
+		_, err = io.WriteString(conn, sent)
+		require.NoError(t, err)
+		echoed := make([]byte, len(sent))
+		_, err = io.ReadFull(reader, echoed)
+		require.NoError(t, err)
+		require.Equal(t, sent, string(echoed))
+	}
 }
 
 func TestWebSocket(t *testing.T) {
@@ -92,7 +126,7 @@ func TestWebSocket(t *testing.T) {
 			require.NoError(t, err)
 			defer conn.CloseNow()
 			require.NotEmpty(t, response.Header.Get("X-Request-Id"))
-			for _, message := range []string{"hello", " folded?\r\n no\r\n\r\n", "GET / HTTP/1.1\r\n X: y\r\n\r\n"} {
+			for _, message := range []string{"hello", "again"} {
 				require.NoError(t, conn.Write(ctx, websocket.MessageText, []byte(message)))
 				_, echoed, err := conn.Read(ctx)
 				require.NoError(t, err)
