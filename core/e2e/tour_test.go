@@ -133,7 +133,7 @@ func TestAStartThatCannotWorkChangesNothing(t *testing.T) {
 		"missing config":  {args: []string{"--config", "nope.yaml"}, code: 3, says: "nope.yaml"},
 		"port":            {env: "PLATFORMD_SERVER_LISTEN=127.0.0.1:70000", code: 3, says: "70000"},
 		"no unit":         {env: "PLATFORMD_SERVER_HOLDTIMEOUT=5", code: 3, says: "write 5s"},
-		"not built yet":   {env: "PLATFORMD_EVENTS_URL=amqp://guest:hunter2@127.0.0.1", code: 3, says: "not supported by this platformd yet"},
+		"not built yet":   {env: "PLATFORMD_EVENTS_URL=amqp://guest:hunter2@127.0.0.1", code: 3, says: "not supported by"},
 		"long socket":     {args: []string{"--data-dir", filepath.Join(dir, strings.Repeat("x", 100))}, code: 1, says: "at most 107"},
 		"unknown command": {args: []string{"--frobnicate"}, code: 2, says: "unknown flag"},
 	}

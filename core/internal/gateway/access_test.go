@@ -85,7 +85,8 @@ func TestPrincipalReachesTheModule(t *testing.T) {
 func TestSlowAuthenticationEnds(t *testing.T) {
 	t.Parallel()
 	f, _ := withEcho(t, nil, hurried)
-	f.get("/api/v1/echo/public/x", "Authorization: Bearer "+slowToken).requireProblem(t, http.StatusServiceUnavailable, "unavailable")
+	answer := f.get("/api/v1/echo/public/x", "Authorization: Bearer "+slowToken)
+	answer.requireProblem(t, http.StatusServiceUnavailable, "unavailable")
 }
 
 // TestCallReachesTheModule: route, parameters and path are what was decided.

@@ -110,7 +110,7 @@ func TestDrainCutsWhatDoesNotEnd(t *testing.T) {
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+f.addr+"/api/v1/echo/patient?began=/dev/null", nil)
 	require.NoError(t, err)
 	cut := make(chan error, 1)
-	go func() { _, err := f.client.Do(r); cut <- err }() //nolint:bodyclose // there is no response
+	go func() { _, err := f.client.Do(r); cut <- err }()
 	require.Eventually(t, func() bool { return f.gateway.handlers.n.Load() == 1 }, soon, time.Millisecond)
 	began := time.Now()
 	f.stop()
@@ -131,7 +131,7 @@ func TestDrainEndsStreams(t *testing.T) {
 	defer cancel()
 	conn, _, err := websocket.Dial(ctx, "ws://"+f.addr+"/api/v1/echo/socket", nil)
 	require.NoError(t, err)
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }()
 	f.stop()
 	_, err = io.Copy(io.Discard, events.Body)
 	require.Error(t, err, "an end that looks natural")
@@ -140,7 +140,21 @@ func TestDrainEndsStreams(t *testing.T) {
 	require.Error(t, err)
 	require.NoError(t, ctx.Err())
 	f.requireEnd(soon)
-	require.Zero(t, f.gateway.handlers.n.Load(), "something still runs")
+}
+
+// TestDrainWaitsForUpgradedConnections, which http.Server forgets.
+func TestDrainWaitsForUpgradedConnections(t *testing.T) {
+	t.Parallel()
+	f := start(t, nil)
+	f.gateway.handlers.add(1) // a handler that still cleans up
+	f.stop()
+	select {
+	case err := <-f.ended:
+		require.Fail(t, "Serve returned while a handler was running", "%v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	f.gateway.handlers.add(-1)
+	f.requireEnd(soon)
 }
 
 // TestDrainWithoutClientsIsQuick: there is nobody to wait for.

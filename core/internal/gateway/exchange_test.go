@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -93,7 +94,7 @@ func TestStreamTimeoutCoversTheHeadOnly(t *testing.T) {
 	case <-time.After(3 * time.Second):
 	}
 	require.NoError(t, response.Body.Close())
-	<-ended
+	require.Error(t, <-ended)
 }
 
 // open begins a request, and returns when the head of its answer is there.
@@ -121,8 +122,13 @@ func (f *fixture) wait() *patience {
 	p := &patience{f.t, filepath.Join(dir, "until"), make(chan answered, 1)}
 	query := url.Values{"began": {filepath.Join(dir, "began")}, "until": {p.until}}
 	go func() { p.done <- f.get("/api/v1/echo/patient?" + query.Encode()) }()
-	require.Eventually(f.t, func() bool { _, err := os.Stat(filepath.Join(dir, "began")); return err == nil }, soon, time.Millisecond)
+	f.awaitFile(filepath.Join(dir, "began"))
 	return p
+}
+
+func (f *fixture) awaitFile(path string) {
+	f.t.Helper()
+	require.Eventually(f.t, func() bool { _, err := os.Stat(path); return err == nil }, soon, time.Millisecond)
 }
 
 func (p *patience) finish() answered {
@@ -183,13 +189,15 @@ func TestNotReady(t *testing.T) {
 // TestHold: a request that finds its module restarting waits for the new instance.
 func TestHold(t *testing.T) {
 	t.Parallel()
-	f, inst := withEcho(t, func(d *Deps) { d.Server.HoldTimeout = soon })
-	f.registry.Remove("echo", "restarting", true)
+	f, inst := withEcho(t, func(d *Deps) { d.Server.HoldTimeout = 2 * soon })
+	require.NoError(t, syscall.Kill(inst.PID(), syscall.SIGKILL))
+	<-inst.Done()
+	f.registry.Remove("echo", "restarting after signal killed", true)
 	held := make(chan answered, 1)
 	go func() { held <- f.get("/api/v1/echo/public/x") }()
 	waiting := f.gateway.waiting["echo"]
 	require.Eventually(t, func() bool { return waiting.Load() == 1 }, soon, time.Millisecond)
-	f.registry.Put("echo", inst)
+	f.registry.Put("echo", instancetest.Launch(t, instancetest.Launcher(t), "echo"))
 	require.Equal(t, "public", (<-held).seen(t).Route)
 	require.Zero(t, waiting.Load())
 }
@@ -248,8 +256,8 @@ func TestClientGone(t *testing.T) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.addr+"/api/v1/echo/patient?"+query.Encode(), nil)
 	require.NoError(t, err)
 	gone := make(chan error, 1)
-	go func() { _, err := f.client.Do(r); gone <- err }() //nolint:bodyclose // there is no response
-	require.Eventually(t, func() bool { _, err := os.Stat(query.Get("began")); return err == nil }, soon, time.Millisecond)
+	go func() { _, err := f.client.Do(r); gone <- err }()
+	f.awaitFile(query.Get("began"))
 	cancel()
 	require.ErrorIs(t, <-gone, context.Canceled)
 	require.Eventually(t, func() bool { return strings.Contains(f.log.String(), "status=499") }, soon, time.Millisecond)
@@ -268,6 +276,27 @@ func TestStalledBody(t *testing.T) {
 	f, _ := withEcho(t, nil)
 	answer := f.raw("POST /api/v1/echo/post HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhel")
 	answer.requireProblem(t, http.StatusRequestTimeout, "request_timeout")
+}
+
+// TestSlowHeadIsCut, and so is a TLS handshake that does not end.
+func TestSlowHeadIsCut(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*Deps){
+		"plain": nil, "tls": func(d *Deps) { d.Server.TLS = newPair(t, "one").files },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := start(t, change, hurried)
+			conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", f.addr)
+			require.NoError(t, err)
+			defer conn.Close()
+			require.NoError(t, conn.SetDeadline(time.Now().Add(soon)))
+			_, err = io.WriteString(conn, map[string]string{"plain": "GET /livez HTTP/1.1\r\nHos", "tls": "\x16\x03"}[name])
+			require.NoError(t, err)
+			_, err = io.Copy(io.Discard, conn)
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the server waits")
+		})
+	}
 }
 
 // TestPanicIsAnInternalError: it is logged, and does not end the server.

@@ -78,7 +78,7 @@ func start(t *testing.T, change func(*Deps), tune ...func(*Gateway)) *fixture {
 		Transport:     &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	f.stop = cancel
 	go func() { f.ended <- gateway.Serve(ctx, ln); close(f.ended) }()
 	t.Cleanup(func() {

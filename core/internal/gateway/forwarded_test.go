@@ -15,7 +15,8 @@ func TestForwarded(t *testing.T) {
 	t.Parallel()
 	claims := http.Header{
 		"X-Forwarded-For": {"203.0.113.9", "198.51.100.7"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"example.com"},
-		"X-Forwarded-Prefix": {"/platform/"}, "X-Forwarded-Port": {"443"}, "Forwarded": {"for=203.0.113.9"}, "X-Real-Ip": {"203.0.113.9"},
+		"X-Forwarded-Prefix": {"/platform/"}, "X-Forwarded-Port": {"443"},
+		"Forwarded": {"for=203.0.113.9"}, "X-Real-Ip": {"203.0.113.9"},
 	}
 	bad := claims.Clone()
 	bad.Set("X-Forwarded-Proto", "gopher")

@@ -69,8 +69,8 @@ func echoModule() pluginapi.Module {
 	module := pluginapi.Module{Routes: map[string]pluginapi.Handler{
 		"slow": awaitCancel, "patient": patient, "late": awaitCancel, "feed": feed, "socket": socket, "garbage": garbage,
 		"tunnel": tunnel,
-		"big": download,
-		"die": func(http.ResponseWriter, *http.Request) error { os.Exit(7); return nil },
+		"big":    download,
+		"die":    func(http.ResponseWriter, *http.Request) error { os.Exit(7); return nil },
 	}}
 	for _, id := range strings.Fields("root public members secret files post upload needy") {
 		module.Routes[id] = echo
@@ -136,7 +136,7 @@ func socket(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return nil // Accept has answered
 	}
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }()
 	for {
 		kind, message, err := conn.Read(context.WithoutCancel(r.Context()))
 		if err != nil {

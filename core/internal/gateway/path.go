@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -43,19 +44,20 @@ func unescape(raw string) (string, error) {
 	var decoded []byte // nil while it would equal raw
 	for i := 0; i < len(raw); i++ {
 		b := raw[i]
-		if b == '%' {
+		switch b {
+		case '%':
 			if decoded == nil {
 				decoded = append(make([]byte, 0, len(raw)), raw[:i]...)
 			}
 			var ok bool
 			if b, ok = hexByte(raw[i+1:]); !ok {
-				return "", fmt.Errorf("the path has a %% that is not followed by two hexadecimal digits")
+				return "", errors.New("the path has a % that is not followed by two hexadecimal digits")
 			}
 			if b == '/' {
 				return "", fmt.Errorf("the path has an escaped slash, %s", raw[i:i+3])
 			}
 			i += 2
-		} else if b == ' ' || b == '?' || b == '#' {
+		case ' ', '?', '#':
 			return "", fmt.Errorf("the path has a %q that is not escaped", b)
 		}
 		if b < ' ' || b == 0x7f || b == '\\' {
@@ -93,7 +95,7 @@ func hexDigit(b byte) byte {
 // checkText looks at the path as text, decoded once.
 func checkText(path string) error {
 	if !utf8.ValidString(path) {
-		return fmt.Errorf("the path is not UTF-8")
+		return errors.New("the path is not UTF-8")
 	}
 	for _, r := range path {
 		if 0x80 <= r && r <= 0x9f {
@@ -101,7 +103,7 @@ func checkText(path string) error {
 		}
 	}
 	if hidesBytes(path) {
-		return fmt.Errorf("the path has a dot, slash, backslash or NUL in it that is escaped more than once")
+		return errors.New("the path has a dot, slash, backslash or NUL in it that is escaped more than once")
 	}
 	return nil
 }
@@ -147,7 +149,7 @@ func checkSegments(path string) error {
 		segment, after, more := strings.Cut(rest, "/")
 		switch {
 		case segment == "" && more:
-			return fmt.Errorf("the path has // in it")
+			return errors.New("the path has // in it")
 		case segment == "." || segment == "..":
 			return fmt.Errorf("the path has the segment %q in it", segment)
 		}

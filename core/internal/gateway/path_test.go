@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -130,6 +131,28 @@ func TestQueryParamLimit(t *testing.T) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/a?"+query, nil)
 		require.Equal(t, fine, checkTarget(r) == nil, params)
 	}
+}
+
+// TestCheckPathMutated is a fuzz test's poor sister for every run: more paths, by chance only.
+func TestCheckPathMutated(t *testing.T) {
+	t.Parallel()
+	entries := corpus(t)
+	pieces := []string{"/", "//", "..", ".", "%", "%25", "%2e", "%2f", "%5c", "%00", "\\", "a",
+		"%61", "%c3%a9", "\xff", "%c0%ae", "2e", "5"}
+	random := rand.New(rand.NewPCG(1, 2))
+	accepted := 0
+	for range 100_000 {
+		raw := entries[random.IntN(len(entries))].raw
+		for range 1 + random.IntN(4) {
+			at := random.IntN(len(raw) + 1)
+			raw = raw[:at] + pieces[random.IntN(len(pieces))] + raw[at+random.IntN(len(raw)-at+1):]
+		}
+		if CheckPath(raw) == nil {
+			requireCanonical(t, raw)
+			accepted++
+		}
+	}
+	require.Greater(t, accepted, 1000)
 }
 
 // requireCanonical holds for every path that CheckPath accepts.

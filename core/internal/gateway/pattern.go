@@ -64,9 +64,6 @@ func (p pattern) match(path string) (params []link.Param, ok bool) {
 	return params, rest == ""
 }
 
-// sameShape tells whether two patterns match the same paths.
-func (p pattern) sameShape(q pattern) bool { return p.compare(q) == 0 }
-
 // compare orders patterns so that of those that match a path the first is the one to use: in every segment a literal goes
 // before a parameter, and that before a wildcard.
 func (p pattern) compare(q pattern) int {

@@ -45,6 +45,7 @@ func TestMetrics(t *testing.T) {
 	f.get("/api/v1/echo/public/y")
 	f.get("/api/v1/echo/secret")
 	f.get("/api/v1/echo/nosuch")
+	f.do(http.MethodDelete, "/api/v1/echo/secret", nil)
 	f.do("BREW", "/api/v1/echo/%2f", nil)
 	page := f.get("/metrics").body
 	for _, line := range []string{
@@ -52,6 +53,7 @@ func TestMetrics(t *testing.T) {
 		`platformd_http_requests_total{code="401",method="GET",module="echo",route="secret"} 1`,
 		`platformd_http_requests_total{code="404",method="GET",module="",route=""} 1`,
 		`platformd_http_requests_total{code="400",method="other",module="",route=""} 1`,
+		`platformd_http_requests_total{code="405",method="DELETE",module="",route=""} 1`,
 		`platformd_http_request_duration_seconds_count{module="echo",route="public"} 2`,
 		`platformd_of_others 0`, `go_goroutines `,
 	} {

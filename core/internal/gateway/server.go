@@ -49,10 +49,11 @@ const (
 func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	server, address := g.newServer(), ln.Addr()
 	ln = g.listener(ln)
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(ln) }()
+	var err error
+	ended := make(chan struct{})
+	go func() { defer close(ended); err = server.Serve(ln) }()
 	select {
-	case err := <-ended:
+	case <-ended:
 		_ = ln.Close()
 		g.stop(context.WithoutCancel(ctx), server, 0)
 		return fmt.Errorf("serve HTTP on %s: %w", address, err)

@@ -57,7 +57,7 @@ func TestQuietStreamLives(t *testing.T) {
 			case <-time.After(3 * time.Second):
 			}
 			require.NoError(t, response.Body.Close())
-			<-ended
+			require.Error(t, <-ended)
 		})
 	}
 }
@@ -124,7 +124,7 @@ func TestWebSocket(t *testing.T) {
 			conn, response, err := websocket.Dial(ctx, f.scheme+"://"+f.addr+"/api/v1/echo/socket",
 				&websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
 			require.NoError(t, err)
-			defer conn.CloseNow()
+			defer func() { _ = conn.CloseNow() }()
 			require.NotEmpty(t, response.Header.Get("X-Request-Id"))
 			for _, message := range []string{"hello", "again"} {
 				require.NoError(t, conn.Write(ctx, websocket.MessageText, []byte(message)))

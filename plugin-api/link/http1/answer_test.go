@@ -152,6 +152,21 @@ func TestOddAnswersThatAreFine(t *testing.T) {
 	}
 }
 
+func TestNominationsInAnyOrder(t *testing.T) {
+	t.Parallel()
+	var a answer
+	require.NoError(t, a.parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: X-Z\r\nConnection: X-A\r\n"+
+		"Trailer: X-S, X-R\r\nX-A: 1\r\nX-B: 1\r\nX-Z: 1\r\n\r\n", http.MethodGet))
+	header := http.Header{}
+	a.copyTo(header)
+	require.Equal(t, http.Header{"X-B": {"1"}, "Trailer": {"X-R, X-S"}}, header)
+	a.fields = []field{{"X-R", "1"}, {"X-S", "2"}, {"X-T", "3"}}
+	a.setTrailers(header)
+	require.Equal(t, http.Header{
+		"X-B": {"1"}, "Trailer": {"X-R, X-S"}, "X-R": {"1"}, "X-S": {"2"}, http.TrailerPrefix + "X-T": {"3"},
+	}, header)
+}
+
 func FuzzAnswer(f *testing.F) {
 	f.Add("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", http.MethodGet)
 	f.Add("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n", http.MethodHead)

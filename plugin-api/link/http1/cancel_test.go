@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,13 +94,15 @@ func withCancel(drain chan<- context.CancelFunc) func(http.ResponseWriter, *http
 
 func TestNothingIsSentOnceTheContextHasEnded(t *testing.T) {
 	t.Parallel()
-	rig := serveModule(t, func(_ http.ResponseWriter, r *http.Request) { require.Equal(t, "/first", r.URL.Path) })
+	var seen atomic.Int64
+	rig := serveModule(t, func(http.ResponseWriter, *http.Request) { seen.Add(1) })
 	rig.do(http.MethodGet, "/first", nil) // there is an idle connection
 	rig.wrap = withTimeout(-1)
 	for _, body := range []string{"", "small", strings.Repeat("large", 20<<10)} {
 		res, _ := rig.do(http.MethodPost, "/", strings.NewReader(body))
 		require.Equal(t, http.StatusGatewayTimeout, res.StatusCode)
 	}
+	require.EqualValues(t, 1, seen.Load())
 }
 
 func TestDeadlineWhileTheClientStalls(t *testing.T) {

@@ -99,8 +99,8 @@ func NewClient(config ClientConfig) *Client {
 // complete. When r's context ends, the module's connection is closed at once; that cancels the context of its handler.
 //
 // Headers already in w.Header() are the core's and win over the module's; Vary and Set-Cookie hold those of both. Upgrade
-// headers are dropped; see Upgrade. A limit on r.Body should be an http.MaxBytesReader made with a nil ResponseWriter: large bodies are
-// read in a second goroutine, which must not touch w.
+// headers are dropped; see Upgrade. A limit on r.Body should be an http.MaxBytesReader made with a nil ResponseWriter:
+// large bodies are read in a second goroutine, which must not touch w.
 func (c *Client) Exchange(w http.ResponseWriter, r *http.Request, call *link.Call) error {
 	return c.exchange(w, r, call, "")
 }

@@ -29,7 +29,6 @@ type exchange struct {
 	answer answer
 
 	reached bool // the module may have processed some of the request
-	refused bool // the client's body was not read to its end
 	relayed bool // the whole answer has been written
 	cut     bool // the request's context ended while it was watched
 }
@@ -66,10 +65,11 @@ func (c *Client) begin(w http.ResponseWriter, r *http.Request) *exchange {
 func (x *exchange) end() {
 	if x.upload != nil {
 		x.endUpload()
-	} else if x.refused {
-		refuseRest(x.w)
 	}
 	x.unwatch()
+	if x.watch.gaveUp {
+		refuseRest(x.w)
+	}
 	if x.conn != nil {
 		x.releaseConn()
 	}

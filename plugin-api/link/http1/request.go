@@ -264,7 +264,6 @@ func (x *exchange) prepare(call *link.Call, protocol string) error {
 	x.out = head
 	if x.framing == inline {
 		err = x.readInline(int(x.r.ContentLength))
-		x.refused = err != nil
 	}
 	return err
 }

@@ -143,17 +143,19 @@ func TestConnectionThatTheModuleGaveUpIsReplaced(t *testing.T) {
 // What a module sends without being asked must not become the answer to somebody's next request.
 func TestUnaskedBytesAreNoAnswer(t *testing.T) {
 	t.Parallel()
-	sent, done := make(chan struct{}), make(chan struct{})
+	idle, sent, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	rig, later := staleModule(t, func(c *peer) {
+		<-idle // or the bytes would come with the first answer, which is another case
 		_, _ = io.WriteString(c, "HTTP/1.1 418 I'm a teapot\r\nContent-Length: 0\r\n\r\n")
 		close(sent)
 		<-done
 	})
+	defer close(done)
 	rig.do(http.MethodGet, "/", nil)
-	rig.idle(1) // or the bytes come with the first answer, which is another case
+	rig.idle(1)
+	close(idle)
 	<-sent
 	res, _ := rig.do(http.MethodPost, "/", nil)
-	close(done)
 	require.Equal(t, http.StatusOK, res.StatusCode)
 	require.Equal(t, 1, later())
 }

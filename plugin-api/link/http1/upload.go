@@ -162,7 +162,6 @@ func (u *upload) settle(answered bool) {
 	<-u.done
 	if !u.complete {
 		u.x.watch.giveUpBody()
-		refuseRest(u.x.w)
 	}
 }
 

@@ -22,7 +22,8 @@ type watch struct {
 
 	mu      sync.Mutex
 	conn    *conn
-	reading bool // the client's body has not been read to its end
+	reading bool // the client's body may be read
+	gaveUp  bool // it was not read to its end, and will not be
 	writing bool // the head of the answer has been written: what comes later may be cut off
 	expired bool
 	stalls  time.Time // when the client that a read waits for has been idle for too long
@@ -32,7 +33,7 @@ type watch struct {
 func (s *watch) reset(w http.ResponseWriter, r *http.Request, idle time.Duration) {
 	s.w, s.idle, s.shared = w, idle, r.ProtoMajor >= 2
 	s.conn, s.writing, s.expired, s.fault = nil, false, false, nil
-	s.reading = framingOf(r) != noBody
+	s.reading, s.gaveUp = framingOf(r) != noBody, false
 }
 
 // expire is called when the request's context ends. Closing the module's connection cancels its handler's context.
@@ -67,7 +68,7 @@ func (s *watch) giveUpBody() {
 
 func (s *watch) stopReading() {
 	if s.reading {
-		s.reading = false
+		s.reading, s.gaveUp = false, true
 		_ = http.NewResponseController(s.w).SetReadDeadline(past())
 	}
 }
