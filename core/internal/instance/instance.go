@@ -140,11 +140,21 @@ func (i *Instance) ServeHTTP(w http.ResponseWriter, r *http.Request, ex Exchange
 // acquire counts one exchange in; false means that the instance takes no more.
 func (i *Instance) acquire() bool {
 	i.inflight.Add(1)
-	if i.draining.Load() {
+	if i.draining.Load() || i.ended() {
 		i.Release()
 		return false
 	}
 	return true
+}
+
+// ended tells of a process that is dead, but that the supervisor has not taken out of the registry yet.
+func (i *Instance) ended() bool {
+	select {
+	case <-i.Done():
+		return true
+	default:
+		return false
+	}
 }
 
 // Release ends what Registry.Acquire began.

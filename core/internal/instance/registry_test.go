@@ -2,6 +2,7 @@ package instance_test
 
 import (
 	"context"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,10 +50,12 @@ func TestAcquireWaitsForTheNextInstance(t *testing.T) {
 	require.NoError(t, err)
 	require.Same(t, first, acquired)
 	acquired.Release()
-	first.Kill()
+	require.NoError(t, syscall.Kill(first.PID(), syscall.SIGKILL))
+	<-first.Done()
+	_, err = registry.Acquire(t.Context(), "good", time.Millisecond)
+	require.Error(t, err, "a dead process is not handed out, even before the supervisor has noticed")
 
 	got := make(chan *instance.Instance, 1)
-	registry.Remove("good", "it is restarting", true)
 	go func() {
 		next, err := registry.Acquire(t.Context(), "good", time.Minute)
 		if err == nil {
