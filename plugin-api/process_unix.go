@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"syscall"
 
-	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
 	"github.com/platformd/platformd/plugin-api/wire"
@@ -29,7 +28,7 @@ func reserveStdout() error {
 }
 
 // watchLifeline ends the module's whole process group as soon as the core is gone, however it went.
-func watchLifeline(log hclog.Logger) error {
+func watchLifeline() error {
 	number := os.Getenv(wire.EnvLifeline)
 	if number == "" {
 		return nil
@@ -42,7 +41,8 @@ func watchLifeline(log hclog.Logger) error {
 	lifeline := os.NewFile(uintptr(fd), "lifeline")
 	go func() { // lives as long as the process
 		_, _ = lifeline.Read(make([]byte, 1)) // nothing is ever written: it returns at EOF
-		log.Warn("the core is gone; leaving")
+		// Not a word: standard error's reader is gone with the core, and writing there would end this process by SIGPIPE
+		// before it has taken its group along.
 		if syscall.Getpgrp() == os.Getpid() {
 			_ = syscall.Kill(0, syscall.SIGKILL)
 		}

@@ -46,7 +46,7 @@ func serve(m Module, handshake plugin.HandshakeConfig) error {
 	if err != nil {
 		return err
 	}
-	if err := watchLifeline(log); err != nil {
+	if err := watchLifeline(); err != nil {
 		return err
 	}
 	stopOnSignal(srv)

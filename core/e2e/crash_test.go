@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -118,8 +120,33 @@ func TestBadStarts(t *testing.T) {
 			down := p.do(http.MethodGet, "/api/v1/evil/environ", "", "")
 			require.Equal(t, http.StatusServiceUnavailable, down.status)
 			require.NotEmpty(t, down.header.Get("Retry-After"))
+			require.NotContains(t, down.body, want.reason, "what a module says is for the operator")
 		})
 	}
+}
+
+// TestKilledInsideAMigration kills the module's process in the middle of a step: the step is undone, and run once more.
+func TestKilledInsideAMigration(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t, "evil")
+	hold, marker := filepath.Join(dir, "modules/evil/hold"), filepath.Join(dir, "modules/evil/migrating")
+	require.NoError(t, os.WriteFile(hold, nil, 0o600))
+	p := launch(t, dir, options{env: []string{"EVIL_MODE=migration-waits"}})
+	for range 3 {
+		var pid int
+		p.await("the step to begin", func() bool {
+			text, err := os.ReadFile(marker)
+			pid, _ = strconv.Atoi(string(text))
+			return err == nil && pid > 0
+		})
+		require.NoError(t, os.Remove(marker))
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	}
+	require.NoError(t, os.Remove(hold))
+	p.pid("evil")
+	applied := regexp.MustCompile(`"@message":"migrated".*"id":"0002_slow"`).FindAllString(p.log.String(), -1)
+	require.Len(t, applied, 1)
+	require.Equal(t, 3, p.module("evil").Restarts)
 }
 
 // TestEnvironment plants a canary in the daemon's environment.

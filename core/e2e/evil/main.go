@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -87,7 +88,26 @@ func migrations(mode string) []db.Migration {
 			return tx.Exec("INSERT INTO nowhere VALUES (1)").Error
 		}})
 	}
+	if mode == "migration-waits" {
+		steps = append(steps, db.Migration{ID: "0002_slow", Up: waitInStep})
+	}
 	return steps
+}
+
+// waitInStep stays inside a migration, after its writes, for as long as there is a file "hold" in the module's folder.
+func waitInStep(tx *gorm.DB) error {
+	if err := createOthers(tx); err != nil {
+		return err
+	}
+	if err := os.WriteFile("migrating", []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+		return err
+	}
+	for {
+		if _, err := os.Stat("hold"); err != nil {
+			return nil
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 func createThings(tx *gorm.DB) error {

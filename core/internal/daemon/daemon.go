@@ -176,16 +176,19 @@ func (d *daemon) serve(ctx context.Context) error {
 	parts, ctx := errgroup.WithContext(ctx)
 	parts.Go(func() error { return d.gateway.Serve(ctx, d.listener) })
 	parts.Go(func() error { return d.announce(ctx) })
-	controlled := d.serveControl(running)
+	controlling, stopControl := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopControl()
+	controlled := d.serveControl(controlling)
 	err := parts.Wait()
 	d.log.Info("stopping the modules")
 	stopModules()
 	<-stopped
+	stopControl()
 	return errors.Join(err, <-controlled)
 }
 
-// serveControl answers on the control socket until ctx ends; if it cannot, the platform stops. It outlives the gateway, so
-// that a long drain can be watched.
+// serveControl answers on the control socket until ctx ends; if it cannot, the platform stops. It outlives the gateway
+// and the modules, so that a stop can be watched.
 func (d *daemon) serveControl(ctx context.Context) <-chan error {
 	ended := make(chan error, 1)
 	go func() {

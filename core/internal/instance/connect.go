@@ -7,6 +7,7 @@ import (
 	"io"
 	"os/exec"
 	"runtime/debug"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
@@ -16,7 +17,10 @@ import (
 	"github.com/platformd/platformd/plugin-api/wire"
 )
 
-const maxMessage = wire.MaxMessage
+const (
+	maxMessage   = wire.MaxMessage
+	abandonAfter = 2 * time.Second
+)
 
 // connect starts the process and shakes hands. go-plugin takes no context: when ctx ends we kill the process, on which
 // everything it waits for fails.
@@ -29,7 +33,18 @@ func (i *Instance) connect(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 		i.proc.abort()
-		return errors.Join(ctx.Err(), <-result)
+		return errors.Join(ctx.Err(), abandon(result))
+	}
+}
+
+// abandon waits a moment for go-plugin to notice that its process is dead. A descendant that holds the socket open can keep
+// it waiting; then it is left alone, and its goroutine ends with that descendant.
+func abandon(result <-chan error) error {
+	select {
+	case err := <-result:
+		return err
+	case <-time.After(abandonAfter):
+		return errors.New("go-plugin did not return though the process is dead")
 	}
 }
 

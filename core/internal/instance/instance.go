@@ -167,14 +167,24 @@ func (i *Instance) Release() {
 // Stop ends the instance in order: no new exchanges, running ones finish, Drain, Stop, then the whole process tree is
 // killed. It always returns with the process dead; when ctx ends it stops being patient.
 func (i *Instance) Stop(ctx context.Context) {
-	i.awaitDrained(ctx)
-	if _, err := i.module.Drain(ctx, &modulev1.DrainRequest{}); err != nil {
-		i.log.Warn("the module did not drain", "error", err)
-	}
+	i.drain(ctx)
 	if _, err := i.module.Stop(ctx, &modulev1.StopRequest{}); err != nil {
 		i.log.Warn("the module did not stop by itself", "error", err)
 	}
 	i.Kill()
+}
+
+// drain leaves a quarter of the time to Stop: what the module has to put away must not suffer from what will not end.
+func (i *Instance) drain(ctx context.Context) {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)*3/4)
+		defer cancel()
+	}
+	i.awaitDrained(ctx)
+	if _, err := i.module.Drain(ctx, &modulev1.DrainRequest{}); err != nil {
+		i.log.Warn("the module did not drain", "error", err)
+	}
 }
 
 func (i *Instance) awaitDrained(ctx context.Context) {

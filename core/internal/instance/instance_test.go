@@ -42,9 +42,12 @@ func good() pluginapi.Module {
 			<-r.Context().Done()
 			return nil
 		},
-		"grandchild": func(w http.ResponseWriter, _ *http.Request) error {
-			child := exec.Command("/bin/sleep", "1000") // inherits our stderr, and our group
+		"grandchild": func(w http.ResponseWriter, r *http.Request) error {
+			child := exec.Command("/bin/sleep", "1000") // inherits our stderr
 			child.Stderr = os.NewFile(2, "stderr")
+			if r.PathValue("setsid") != "" { // out of reach of a kill of our group
+				child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+			}
 			if err := child.Start(); err != nil {
 				return err
 			}
@@ -97,11 +100,32 @@ func TestLaunchServeStop(t *testing.T) {
 	require.Equal(t, "signal killed", inst.ExitReason())
 }
 
-func TestKilledProcessIsNoticedThoughAGrandchildHoldsItsPipes(t *testing.T) {
+func TestAKilledModuleTakesItsGroupAlong(t *testing.T) {
 	t.Parallel()
 	inst := instancetest.Launch(t, instancetest.Launcher(t), "good")
-	grandchild, err := strconv.Atoi(call(t, inst, "grandchild"))
+	grandchild := startGrandchild(t, inst)
+	killAndNotice(t, inst)
+	require.Eventually(t, func() bool { return gone(grandchild) }, 10*time.Second, time.Millisecond)
+}
+
+func TestAnExitIsNoticedThoughAGrandchildHoldsThePipes(t *testing.T) {
+	t.Parallel()
+	inst := instancetest.Launch(t, instancetest.Launcher(t), "good")
+	grandchild := startGrandchild(t, inst, link.Param{Name: "setsid", Value: "yes"})
+	t.Cleanup(func() { _ = syscall.Kill(grandchild, syscall.SIGKILL) })
+	killAndNotice(t, inst)
+	require.False(t, gone(grandchild), "it must be alive for this test to mean something")
+}
+
+func startGrandchild(t *testing.T, inst *instance.Instance, params ...link.Param) int {
+	t.Helper()
+	pid, err := strconv.Atoi(call(t, inst, "grandchild", params...))
 	require.NoError(t, err)
+	return pid
+}
+
+func killAndNotice(t *testing.T, inst *instance.Instance) {
+	t.Helper()
 	require.NoError(t, syscall.Kill(inst.PID(), syscall.SIGKILL))
 	select {
 	case <-inst.Done():
@@ -109,7 +133,6 @@ func TestKilledProcessIsNoticedThoughAGrandchildHoldsItsPipes(t *testing.T) {
 		require.FailNow(t, "the exit was not noticed")
 	}
 	require.Equal(t, "signal killed", inst.ExitReason())
-	require.Eventually(t, func() bool { return gone(grandchild) }, 10*time.Second, time.Millisecond)
 }
 
 // gone says whether pid has ended; a zombie that init has not reaped yet has.

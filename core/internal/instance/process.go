@@ -39,6 +39,7 @@ type process struct {
 	eof       *io.PipeWriter // write end of stderr
 
 	mu           sync.Mutex
+	pid          int  // 0 until started
 	alive        bool // started and not reaped: its pid, and so its group, is still its own
 	aborted      bool
 	handshakeErr error
@@ -94,7 +95,7 @@ func (p *process) abort() {
 func (p *process) nowAlive() (aborted bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.alive = true
+	p.alive, p.pid = true, p.cmd.Process.Pid
 	return p.aborted
 }
 

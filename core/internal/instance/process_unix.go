@@ -13,7 +13,7 @@ func (p *process) killTree() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.alive {
-		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // ESRCH: all of it is gone already
+		_ = syscall.Kill(-p.pid, syscall.SIGKILL) // ESRCH: all of it is gone already
 	}
 }
 

@@ -24,7 +24,7 @@ func (p *process) Wait(ctx context.Context) error {
 
 // Kill implements runner.Runner. It returns when the process is reaped.
 func (p *process) Kill(ctx context.Context) error {
-	if p.cmd == nil || p.cmd.Process == nil {
+	if p.ID() == "" {
 		return nil
 	}
 	p.killTree()
@@ -43,10 +43,12 @@ func (p *process) Name() string { return p.spec.Name }
 
 // ID implements runner.Runner.
 func (p *process) ID() string {
-	if p.cmd == nil || p.cmd.Process == nil {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pid == 0 {
 		return ""
 	}
-	return strconv.Itoa(p.cmd.Process.Pid)
+	return strconv.Itoa(p.pid)
 }
 
 // Diagnose implements runner.Runner; what we know is reported by explain.

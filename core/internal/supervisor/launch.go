@@ -7,6 +7,9 @@ import (
 	"io"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/platformd/platformd/core/internal/instance"
 	"github.com/platformd/platformd/plugin-api/manifest"
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
@@ -14,6 +17,9 @@ import (
 
 // migrateTimeout bounds all of one module's migrations together; they may rewrite large tables.
 const migrateTimeout = 30 * time.Minute
+
+// noticeExit is how long after a broken connection the end of its process is still expected.
+const noticeExit = 2 * time.Second
 
 // permanentError marks a failure that a relaunch of the same files would meet again.
 type permanentError struct {
@@ -34,15 +40,16 @@ func asPermanent(err error) (permanent *permanentError, why string) {
 	return nil, ""
 }
 
-// launch brings a new process from nothing to ready: handshake, Describe, Migrate, Init, Health. On an error the process is
-// dead.
+// launch brings a new process from nothing to ready: handshake, Describe, Migrate, Init, Health. All but the migrations
+// share the manifest's startTimeout. On an error the process is dead.
 func (r *runner) launch(ctx context.Context) (*instance.Instance, error) {
 	begin := time.Now()
 	inst, err := r.deps.Launcher.Launch(ctx, r.spec())
 	if err != nil {
 		return nil, err
 	}
-	if err := r.makeReady(ctx, inst); err != nil {
+	if err := r.makeReady(ctx, inst, r.startTimeout()-time.Since(begin)); err != nil {
+		err = r.explain(inst, err)
 		inst.Kill()
 		return nil, err
 	}
@@ -50,6 +57,36 @@ func (r *runner) launch(ctx context.Context) (*instance.Instance, error) {
 	r.status.StartMillis = time.Since(begin).Milliseconds()
 	r.mu.Unlock()
 	return inst, nil
+}
+
+func (r *runner) startTimeout() time.Duration {
+	return time.Duration(r.mod.Manifest.Runtime.StartTimeout)
+}
+
+// explain says what really happened where gRPC only knows that nobody answers.
+func (r *runner) explain(inst *instance.Instance, err error) error {
+	switch {
+	case died(inst, err):
+		return fmt.Errorf("the process ended while it started (%s): %w", inst.ExitReason(), err)
+	case status.Code(err) == codes.DeadlineExceeded, errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w (fix: see what the module waits for, or raise runtime.startTimeout, now %s)", err, r.startTimeout())
+	}
+	return err
+}
+
+// died tells whether err is the end of the process. The connection breaks a moment before the process can be waited for.
+func died(inst *instance.Instance, err error) bool {
+	if status.Code(err) != codes.Unavailable {
+		return false
+	}
+	moment := time.NewTimer(noticeExit)
+	defer moment.Stop()
+	select {
+	case <-inst.Done():
+		return true
+	case <-moment.C:
+		return false
+	}
 }
 
 func (r *runner) spec() instance.Spec {
@@ -62,15 +99,17 @@ func (r *runner) spec() instance.Spec {
 	}
 }
 
-func (r *runner) makeReady(ctx context.Context, inst *instance.Instance) error {
-	described, err := r.describe(ctx, inst)
+func (r *runner) makeReady(ctx context.Context, inst *instance.Instance, patience time.Duration) error {
+	begin := time.Now()
+	described, err := r.describe(ctx, inst, patience)
 	if err != nil {
 		return err
 	}
+	patience -= time.Since(begin)
 	if err := r.migrate(ctx, inst, described.GetMigrations()); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(r.mod.Manifest.Runtime.StartTimeout))
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	m := r.mod.Manifest
 	init := &modulev1.InitRequest{Name: m.Name, Version: m.Version, Config: r.mod.Config, Database: r.mod.Storage}
@@ -83,8 +122,10 @@ func (r *runner) makeReady(ctx context.Context, inst *instance.Instance) error {
 	return nil
 }
 
-func (r *runner) describe(ctx context.Context, inst *instance.Instance) (*modulev1.DescribeResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(r.mod.Manifest.Runtime.StartTimeout))
+func (r *runner) describe(ctx context.Context, inst *instance.Instance, patience time.Duration) (
+	*modulev1.DescribeResponse, error,
+) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	described, err := inst.Describe(ctx)
 	if err != nil {
@@ -104,13 +145,11 @@ func (r *runner) migrate(ctx context.Context, inst *instance.Instance, ids []str
 	ctx, cancel := context.WithTimeout(ctx, migrateTimeout)
 	defer cancel()
 	err := r.deps.Migrate(ctx, r.mod, inst, ids)
-	if err == nil {
+	switch {
+	case err == nil:
 		return nil
+	case died(inst, err): // half-way: the step was undone, and a relaunch will run it again
+		return fmt.Errorf("migrate: %w", err)
 	}
-	select {
-	case <-inst.Done(): // killed half-way: the step was undone, and a relaunch will run it again
-		return fmt.Errorf("migrate: the process ended (%s): %w", inst.ExitReason(), err)
-	default:
-		return &permanentError{err: fmt.Errorf("migrate: %w", err), holdsDependents: true}
-	}
+	return &permanentError{err: fmt.Errorf("migrate: %w", err), holdsDependents: true}
 }

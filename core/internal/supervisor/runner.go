@@ -15,10 +15,12 @@ type runner struct {
 	mod    *Module
 	policy policy
 
+	readySince time.Time // of the instance that is or was ready last; run's own
 	requires   []*runner // must not have failed for good
 	after      []*runner // requires and optional ones: started first, stopped last
 	dependents []*runner
 
+	begun       chan struct{} // closed when it no longer waits for its own dependencies
 	settled     chan struct{} // closed once the module is ready, or known not to become so soon
 	settledOnce sync.Once
 	stopped     chan struct{} // closed when run has returned
@@ -31,7 +33,7 @@ type runner struct {
 func newRunner(deps Deps, mod *Module) *runner {
 	return &runner{
 		deps: deps, mod: mod, policy: policy{budget: mod.Budget},
-		settled: make(chan struct{}), stopped: make(chan struct{}),
+		begun: make(chan struct{}), settled: make(chan struct{}), stopped: make(chan struct{}),
 		status: Status{
 			Name: mod.Manifest.Name, Version: mod.Manifest.Version, State: Starting, Since: time.Now(),
 			Required: mod.Manifest.Runtime.Required, Instances: []Process{},
@@ -55,7 +57,10 @@ func (r *runner) run(ctx context.Context) {
 	defer close(r.stopped)
 	defer r.settle()
 	r.unavailable(Starting, "it is starting")
-	if !r.awaitDependencies(ctx) {
+	may := r.awaitDependencies(ctx)
+	close(r.begun)
+	if !may {
+		<-ctx.Done()
 		return
 	}
 	for ctx.Err() == nil {
@@ -75,11 +80,15 @@ func (r *runner) run(ctx context.Context) {
 	r.unavailable(Stopped, "the platform is stopping")
 }
 
-// awaitDependencies gives each dependency its startTimeout; after that the module starts without it, degraded. It returns
-// false if the module may not start at all; then it has waited for ctx.
+// awaitDependencies gives each dependency its startTimeout, from when it begins to start itself; after that the module
+// starts without it, degraded. It returns false if the module may not start at all.
 func (r *runner) awaitDependencies(ctx context.Context) bool {
 	for _, dep := range r.after {
-		patience := time.NewTimer(time.Duration(dep.mod.Manifest.Runtime.StartTimeout))
+		select {
+		case <-dep.begun:
+		case <-ctx.Done():
+		}
+		patience := time.NewTimer(dep.startTimeout())
 		select {
 		case <-dep.settled:
 		case <-patience.C:
@@ -91,7 +100,6 @@ func (r *runner) awaitDependencies(ctx context.Context) bool {
 	for _, dep := range r.requires {
 		if why, broken := dep.isBroken(); broken {
 			r.hold(fmt.Sprintf("it requires %s, which %s", dep.mod.Manifest.Name, why))
-			<-ctx.Done()
 			return false
 		}
 	}
@@ -126,7 +134,7 @@ func (r *runner) notLaunched(ctx context.Context, err error) {
 func (r *runner) crashed(ctx context.Context, inst *instance.Instance) {
 	reason := inst.ExitReason()
 	r.unavailable(Starting, "it is restarting after "+reason)
-	uptime := time.Since(inst.Started())
+	uptime := time.Since(r.readySince)
 	r.log().Error("the module's process ended", "reason", reason, "pid", inst.PID(),
 		"uptime", uptime.Round(time.Millisecond).String())
 	inst.Kill()
@@ -134,6 +142,9 @@ func (r *runner) crashed(ctx context.Context, inst *instance.Instance) {
 }
 
 func (r *runner) relaunchAfter(ctx context.Context, reason string, uptime time.Duration) {
+	if ctx.Err() != nil {
+		return
+	}
 	delay, state := r.policy.next(time.Now(), uptime, r.deps.Random())
 	r.mu.Lock()
 	r.status.Restarts++
@@ -141,10 +152,10 @@ func (r *runner) relaunchAfter(ctx context.Context, reason string, uptime time.D
 	if state == CrashLoop {
 		r.unavailable(CrashLoop,
 			fmt.Sprintf("it keeps failing (%s); next attempt in %s", reason, delay.Round(time.Millisecond)))
-		r.settle()
 	} else {
 		r.unavailable(Starting, "it is restarting after "+reason)
 	}
+	r.settle() // whoever waits for a first start has seen one fail
 	wait := time.NewTimer(delay)
 	defer wait.Stop()
 	select {
@@ -154,6 +165,7 @@ func (r *runner) relaunchAfter(ctx context.Context, reason string, uptime time.D
 }
 
 func (r *runner) ready(inst *instance.Instance) {
+	r.readySince = time.Now()
 	r.deps.Registry.Put(r.mod.Manifest.Name, inst)
 	r.mu.Lock()
 	r.status.Instances = []Process{{PID: inst.PID(), StartedAt: inst.Started(), SHA256: inst.SHA256()}}

@@ -9,9 +9,10 @@ import (
 
 func (r *runner) log() hclog.Logger { return r.deps.Log.With("module", r.mod.Manifest.Name) }
 
-// unavailable takes the module out of the registry, with the reason callers are told.
+// unavailable takes the module out of the registry. The reason is for operators: it may hold what the module said, which
+// clients must not see.
 func (r *runner) unavailable(state State, reason string) {
-	r.deps.Registry.Remove(r.mod.Manifest.Name, reason, state == Starting)
+	r.deps.Registry.Remove(r.mod.Manifest.Name, public(state), state == Starting)
 	r.mu.Lock()
 	r.status.Instances = []Process{}
 	r.mu.Unlock()
@@ -34,6 +35,23 @@ func (r *runner) current() Status {
 	status := r.status
 	status.Instances = slices.Clone(status.Instances)
 	return status
+}
+
+// public is what anybody may be told.
+func public(state State) string {
+	const seeing = "; the operator sees why with `platformd module show`"
+	switch state {
+	case CrashLoop:
+		return "it keeps failing and is tried again from time to time" + seeing
+	case Failed:
+		return "its start failed" + seeing
+	case Held:
+		return "a module that it requires does not work" + seeing
+	case Draining, Stopped:
+		return "it is stopping"
+	case Starting, Ready:
+	}
+	return "it is starting"
 }
 
 func (r *runner) settle() { r.settledOnce.Do(func() { close(r.settled) }) }
