@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -78,6 +80,58 @@ func withTimeout(d time.Duration) func(http.ResponseWriter, *http.Request) (http
 	return func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request, func()) {
 		ctx, cancel := context.WithTimeout(r.Context(), d)
 		return w, r.WithContext(ctx), cancel
+	}
+}
+
+func TestNothingIsSentIfTheContextEndsMeanwhile(t *testing.T) {
+	t.Parallel()
+	drain := make(chan context.CancelFunc, 1)
+	rig := serveModule(t, func(http.ResponseWriter, *http.Request) { t.Error("called") }, func(_ *rig, c *ClientConfig) {
+		c.CheckPeer = func(*net.UnixConn) error {
+			(<-drain)()
+			tick(50 * time.Millisecond) // for the watch to hear of it
+			return nil
+		}
+	})
+	rig.wrap = withCancel(drain)
+	rig.do(http.MethodGet, "/", nil)
+	require.ErrorIs(t, rig.result(), context.Canceled)
+}
+
+func TestWatchThatHasExpired(t *testing.T) {
+	t.Parallel()
+	s := watch{ended: make(chan struct{}, 1)}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader("x"))
+	s.reset(httptest.NewRecorder(), r, time.Second)
+	require.True(t, s.beginAnswer())
+	require.True(t, s.attach(nil))
+	s.expire()
+	require.False(t, s.beginAnswer())
+	require.False(t, s.attach(nil))
+	_, err := s.read(r.Body, make([]byte, 1))
+	require.ErrorIs(t, err, http.ErrBodyReadAfterClose)
+	require.NoError(t, s.bodyFault())
+}
+
+func TestWhoIsToBlameForABody(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		reading bool
+		idle    time.Duration
+		stalls  time.Time
+		err     error
+		blamed  bool
+	}{
+		"the client broke off":                   {true, 0, time.Time{}, io.ErrUnexpectedEOF, true},
+		"the client broke off as we stopped":     {false, 0, time.Time{}, io.ErrUnexpectedEOF, true},
+		"the server's own deadline":              {true, 0, time.Time{}, os.ErrDeadlineExceeded, true},
+		"we stopped":                             {false, 0, time.Time{}, os.ErrDeadlineExceeded, false},
+		"we stopped before the client stalled":   {false, time.Hour, time.Now().Add(time.Hour), os.ErrDeadlineExceeded, false},
+		"it stalled, and that ended the context": {false, time.Second, time.Now(), os.ErrDeadlineExceeded, true},
+	} {
+		s := watch{reading: test.reading, idle: test.idle, stalls: test.stalls}
+		s.blame(test.err)
+		require.Equal(t, test.blamed, s.bodyFault() != nil, name)
 	}
 }
 

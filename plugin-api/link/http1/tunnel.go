@@ -71,14 +71,14 @@ func (x *exchange) tunnel(client net.Conn) {
 	<-done
 }
 
-// pump copies from src to dst until src ends, then ends dst's writing side; if that or a copy fails, it closes both.
+// pump copies from src to dst until src ends, then ends dst's writing side. If that or a copy fails, it closes dst: the pump
+// of the other direction reads from it, and so ends too.
 func pump(dst, src net.Conn) {
 	err := copyPieces(dst, src)
 	if half, ok := dst.(interface{ CloseWrite() error }); ok && errors.Is(err, io.EOF) && half.CloseWrite() == nil {
 		return
 	}
 	_ = dst.Close()
-	_ = src.Close()
 }
 
 func copyPieces(dst io.Writer, src io.Reader) error {

@@ -200,18 +200,66 @@ func TestBodyFailsAfterTheHead(t *testing.T) {
 	require.ErrorAs(t, rig.abort(), &tooLarge)
 }
 
+// The client has sent some of its body, and waits: for room in a module that reads no more, or on its own account.
 func TestModuleDiesInAnUpload(t *testing.T) {
 	t.Parallel()
-	rig := scriptModule(t, func(c *peer, r *http.Request) { _, _ = io.CopyN(io.Discard, r.Body, 1000) })
-	c := rig.dial()
-	_, err := fmt.Fprintf(c, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 10000000\r\n\r\n%s", strings.Repeat("x", 100<<10))
-	require.NoError(t, err)
-	res, err := http.ReadResponse(bufio.NewReader(c), nil) // the client is in the middle of its body, and waits
-	require.NoError(t, err)
-	require.Equal(t, http.StatusBadGateway, res.StatusCode)
-	require.True(t, res.Close)
-	require.NotErrorIs(t, rig.result(), ErrRequestBody, "it was not the client's fault")
-	require.NotErrorIs(t, rig.result(), context.Canceled)
+	rig := scriptModule(t, func(_ *peer, r *http.Request) { _, _ = io.CopyN(io.Discard, r.Body, 1000) })
+	for _, test := range []struct{ length, sent int }{{1e7, 1000}, {1e7, 100 << 10}, {2e5, 1000}, {2e5, 100 << 10}} {
+		c := rig.dial()
+		_, err := fmt.Fprintf(c, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s",
+			test.length, strings.Repeat("x", test.sent))
+		require.NoError(t, err)
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusBadGateway, res.StatusCode)
+		require.True(t, res.Close, test)
+	}
+	rig.mu.Lock()
+	defer rig.mu.Unlock()
+	for _, err := range rig.results {
+		require.NotErrorIs(t, err, ErrRequestBody, "it was not the client's fault")
+		require.NotErrorIs(t, err, context.Canceled)
+	}
+}
+
+// net/http would take an upload that is broken off for a client that is gone, and end the context of one that is not.
+func TestModuleEndsWhileTheClientSends(t *testing.T) {
+	t.Parallel()
+	for answer, status := range map[string]int{
+		"": http.StatusBadGateway,
+		"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n": http.StatusRequestEntityTooLarge,
+	} {
+		rig := scriptModule(t, func(c *peer, r *http.Request) {
+			_, _ = io.CopyN(io.Discard, r.Body, 1000)
+			_, _ = io.WriteString(c, answer)
+		})
+		ended := make(chan error, 1)
+		rig.wrap = func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request, func()) {
+			return w, r, func() { ended <- r.Context().Err() }
+		}
+		c := rig.dial()
+		_, err := io.WriteString(c, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n")
+		require.NoError(t, err)
+		stopped := dribble(c)
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		require.Equal(t, status, res.StatusCode)
+		require.True(t, res.Close)
+		require.NoError(t, <-ended)
+		<-stopped
+	}
+}
+
+// dribble writes to c until that fails; then it closes the channel.
+func dribble(c io.Writer) <-chan struct{} {
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for _, err := c.Write(make([]byte, 100)); err == nil; _, err = c.Write(make([]byte, 100)) {
+			tick(time.Millisecond)
+		}
+	}()
+	return stopped
 }
 
 func TestExpectContinue(t *testing.T) {
