@@ -1,16 +1,13 @@
 package http1
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -290,42 +287,6 @@ func TestClosedClient(t *testing.T) {
 	require.ErrorAs(t, rig.results[2], &failed)
 	require.ErrorIs(t, failed, ErrClosed)
 	require.False(t, failed.Reached)
-}
-
-// A server that keeps a short accept queue answers a burst late, not with an error.
-func TestFullAcceptQueueIsWaitedFor(t *testing.T) {
-	t.Parallel()
-	path := socketPath(t)
-	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
-	require.NoError(t, err)
-	defer syscall.Close(fd)
-	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}))
-	require.NoError(t, syscall.Listen(fd, 0))
-	p := pool{socket: path}
-	first, err := p.dial(t.Context())
-	require.NoError(t, err)
-	defer first.Close()
-	_, err = net.Dial("unix", path)
-	if !errors.Is(err, syscall.EAGAIN) {
-		t.Skip("this system queues connections without a bound")
-	}
-	second := make(chan error, 1)
-	go func() {
-		c, err := p.dial(t.Context())
-		if err == nil {
-			_ = c.Close()
-		}
-		second <- err
-	}()
-	select {
-	case err := <-second:
-		t.Fatal("did not wait: ", err)
-	case <-time.After(20 * time.Millisecond):
-	}
-	accepted, _, err := syscall.Accept(fd)
-	require.NoError(t, err)
-	defer syscall.Close(accepted)
-	require.NoError(t, <-second)
 }
 
 func TestManyExchangesAtOnce(t *testing.T) {
