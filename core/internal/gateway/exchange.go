@@ -188,8 +188,8 @@ func (rt *route) explain(ctx context.Context, r *http.Request, err error) error 
 		return rt.tooLarge()
 	case errors.Is(err, http1.ErrRequestBody) && errors.Is(err, os.ErrDeadlineExceeded):
 		return problem.New(http.StatusRequestTimeout, codeRequestTimeout, "the body did not arrive in time")
-	case r.Context().Err() != nil:
-		return errClientGone
+	case r.Context().Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, http1.ErrRequestBody)):
+		return errClientGone // not by the context alone: giving up a body that stalls ends it too, when a module has died
 	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.Is(context.Cause(ctx), errNoAnswer):
 		return problem.New(http.StatusGatewayTimeout, codeDeadlineExceeded, "the request took longer than its route allows")
 	case errors.Is(context.Cause(ctx), errDraining):

@@ -138,6 +138,17 @@ func (p *patience) finish() answered {
 }
 
 // TestDeathMidExchange: what was in the module gets 502 at once; other modules' requests do not notice.
+// TestDeathWhileTheClientStalls: the client is in the middle of its body and waits; it is there, and must be told.
+func TestDeathWhileTheClientStalls(t *testing.T) {
+	t.Parallel()
+	f, _ := withEcho(t, nil)
+	f.registry.Put("billing", instancetest.Launch(t, instancetest.Launcher(t), "billing"))
+	text := strings.ReplaceAll(strings.ReplaceAll(echoManifest, "billing", "other"), "echo", "billing")
+	require.Empty(t, f.gateway.SetModules([]*catalog.Module{parse(t, echoManifest), parse(t, text)}, nil))
+	answer := f.raw("POST /api/v1/billing/die HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n" + strings.Repeat("x", 1000))
+	answer.requireProblem(t, http.StatusBadGateway, "bad_gateway")
+}
+
 func TestDeathMidExchange(t *testing.T) {
 	t.Parallel()
 	f, _ := withEcho(t, nil)
