@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/platformd/platformd/plugin-api/link/http1"
+	"github.com/platformd/platformd/plugin-api/link/mux"
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
@@ -28,7 +29,7 @@ type server struct {
 	mu      sync.Mutex // guards the rest
 	inited  bool
 	stopped bool
-	http    *http1.Server
+	data    *mux.Server
 	core    *grpc.ClientConn
 }
 
@@ -56,7 +57,9 @@ func newServer(m Module, log hclog.Logger) (*server, error) {
 
 // Describe implements modulev1.ModuleServer.
 func (s *server) Describe(context.Context, *modulev1.DescribeRequest) (*modulev1.DescribeResponse, error) {
-	answer := &modulev1.DescribeResponse{Routes: s.module.routeIDs(), Mount: s.module.Mount != nil, Sdk: sdkVersion()}
+	answer := &modulev1.DescribeResponse{
+		Routes: s.module.routeIDs(), Mount: s.module.Mount != nil, Sdk: sdkVersion(), Link: mux.Version,
+	}
 	if s.module.Migrations != nil {
 		answer.Migrations = s.module.Migrations.IDs
 	}
@@ -123,7 +126,7 @@ func (s *server) listen(ctx context.Context, req *modulev1.InitRequest, core *Co
 	if err != nil {
 		return fmt.Errorf("open the data socket: %w", err)
 	}
-	s.http = http1.Serve(listener, http1.ServerConfig{ //nolint:contextcheck // it serves long after Init has returned
+	s.data = mux.Serve(listener, http1.ServerConfig{ //nolint:contextcheck // it serves long after Init has returned
 		Secret:  req.GetDataSecret(),
 		Handler: &dispatcher{routes: s.module.Routes, mount: s.module.Mount, log: core.Log},
 		Log:     s.log,
@@ -176,7 +179,7 @@ func (s *server) drain(ctx context.Context) error {
 
 func (s *server) endExchanges(ctx context.Context) error {
 	s.mu.Lock()
-	server := s.http
+	server := s.data
 	s.mu.Unlock()
 	if server == nil {
 		return nil
@@ -192,8 +195,8 @@ func (s *server) stop(ctx context.Context) error {
 	}
 	s.stopped = true
 	var problems []error
-	if s.http != nil {
-		problems = append(problems, s.http.Close())
+	if s.data != nil {
+		problems = append(problems, s.data.Close())
 	}
 	if s.inited && s.module.Stop != nil {
 		problems = append(problems, s.module.Stop(ctx))

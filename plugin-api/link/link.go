@@ -45,7 +45,7 @@ type Call struct {
 	Principal Principal
 	// Path is the decoded canonical path below the module's prefix; it begins with "/".
 	Path string
-	// Timeout is what is left of the route's time; 0 = no limit (streams).
+	// Timeout is what is left of the route's time; 0 = no limit (streams). Both halves of a transport keep to it.
 	Timeout time.Duration
 }
 
@@ -60,4 +60,12 @@ func With(ctx context.Context, call *Call) context.Context {
 func FromContext(ctx context.Context) *Call {
 	call, _ := ctx.Value(callKey{}).(*Call)
 	return call
+}
+
+// Value is the Value method of a context that carries call, for a transport that makes its contexts itself.
+func Value(call *Call, key any) any {
+	if key == (callKey{}) {
+		return call
+	}
+	return nil
 }

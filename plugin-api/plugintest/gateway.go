@@ -15,7 +15,7 @@ import (
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/link"
-	"github.com/platformd/platformd/plugin-api/link/http1"
+	"github.com/platformd/platformd/plugin-api/link/mux"
 	"github.com/platformd/platformd/plugin-api/manifest"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
@@ -24,7 +24,7 @@ import (
 type gateway struct {
 	manifest *manifest.Manifest
 	prefix   string // of every path
-	link     *http1.Client
+	link     *mux.Client
 	mux      *http.ServeMux
 
 	mu      sync.Mutex // guards callers
@@ -37,7 +37,7 @@ type caller struct {
 	permissions []string
 }
 
-func newGateway(m *manifest.Manifest, link *http1.Client) *gateway {
+func newGateway(m *manifest.Manifest, link *mux.Client) *gateway {
 	g := &gateway{
 		manifest: m, prefix: "/api/v1/" + m.Name, link: link, mux: http.NewServeMux(), callers: map[string]caller{},
 	}
@@ -116,7 +116,7 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route *manifest.
 		tooLarge(route).Write(w)
 		return
 	}
-	r.Body = http.MaxBytesReader(nil, r.Body, int64(route.MaxBody)) // nil: see http1.Client.Exchange
+	r.Body = http.MaxBytesReader(nil, r.Body, int64(route.MaxBody)) // nil: see mux.Client.Exchange
 	timeout := timeoutOf(route)
 	ctx, cancel := bound(r.Context(), timeout)
 	defer cancel()
@@ -204,7 +204,7 @@ func failed(err error, route *manifest.Route) *problem.Problem {
 		return tooLarge(route)
 	case errors.Is(err, context.DeadlineExceeded):
 		return problem.New(http.StatusGatewayTimeout, "deadline_exceeded", "the module took longer than the route's timeout")
-	case errors.Is(err, http1.ErrRequestBody):
+	case errors.Is(err, link.ErrRequestBody):
 		return problem.New(http.StatusBadRequest, "invalid_argument", err.Error())
 	}
 	return problem.New(http.StatusBadGateway, "bad_gateway", err.Error())

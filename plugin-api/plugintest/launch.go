@@ -15,6 +15,7 @@ import (
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/link/http1"
+	"github.com/platformd/platformd/plugin-api/link/mux"
 	"github.com/platformd/platformd/plugin-api/manifest"
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
@@ -97,7 +98,7 @@ func (s *Server) initialise(ctx context.Context) error {
 
 // serve puts a small gateway in front of the module.
 func (s *Server) serve(o Options) (err error) {
-	s.link = http1.NewClient(http1.ClientConfig{Socket: s.init.GetDataSocket(), Secret: s.init.GetDataSecret()})
+	s.link = mux.NewClient(http1.ClientConfig{Socket: s.init.GetDataSocket(), Secret: s.init.GetDataSecret()})
 	s.gateway = newGateway(s.manifest, s.link)
 	s.front = httptest.NewServer(s.gateway)
 	token, err := s.gateway.admit(o.Principal, o.Permissions)

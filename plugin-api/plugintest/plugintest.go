@@ -15,7 +15,7 @@ import (
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/link"
-	"github.com/platformd/platformd/plugin-api/link/http1"
+	"github.com/platformd/platformd/plugin-api/link/mux"
 	"github.com/platformd/platformd/plugin-api/manifest"
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
@@ -49,7 +49,7 @@ type Server struct {
 	core     *core
 	log      *output
 	sockets  string // the folder of the data socket
-	link     *http1.Client
+	link     *mux.Client
 	gateway  *gateway
 	front    *httptest.Server
 	stopOnce sync.Once

@@ -76,6 +76,8 @@ type Process struct {
 	PID       int       `json:"pid"`
 	StartedAt time.Time `json:"started_at"`
 	SHA256    string    `json:"sha256,omitempty"`
+	// Transport carries HTTP exchanges: "link" or "http/1.1".
+	Transport string `json:"transport,omitempty"`
 }
 
 // Permission is something that a caller of a module may hold.

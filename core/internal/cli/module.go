@@ -72,6 +72,7 @@ func (a *app) showModule(m admin.Module) error {
 		{"fix", m.Fix},
 		{"required", yesNo(m.Required)},
 		{"pid", pids(m.Instances)},
+		{"transport", transports(m.Instances)},
 		{"restarts", strconv.Itoa(m.Restarts)},
 		{"started in", started(m.StartMillis)},
 		{"requires", constraints(m.Requires)},
@@ -92,6 +93,14 @@ func (a *app) showModule(m admin.Module) error {
 	}
 	fmt.Fprintln(a.out)
 	return a.listRoutes([]admin.Module{m})
+}
+
+func transports(instances []admin.Process) string {
+	var all []string
+	for _, instance := range instances {
+		all = append(all, instance.Transport)
+	}
+	return strings.Join(slices.Compact(all), ", ")
 }
 
 func started(millis int64) string {

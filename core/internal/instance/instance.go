@@ -18,6 +18,7 @@ import (
 
 	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/link/http1"
+	"github.com/platformd/platformd/plugin-api/link/mux"
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
@@ -40,7 +41,8 @@ type Instance struct {
 	client *plugin.Client
 	module modulev1.ModuleClient
 	broker *plugin.GRPCBroker
-	data   *http1.Client
+	link   atomic.Uint32 // the version that the module offers
+	data   transport
 
 	printed    []io.Closer // streams that go-plugin writes to
 	inflight   atomic.Int64
@@ -60,15 +62,25 @@ func (i *Instance) Started() time.Time { return i.started }
 // SHA256 is the checksum of the executable as it was launched, in hex.
 func (i *Instance) SHA256() string { return i.sha256 }
 
+// Transport names what carries the HTTP exchanges: "link", or "http/1.1", which modules in other languages speak.
+func (i *Instance) Transport() string {
+	if speaksLink(i.link.Load()) {
+		return "link"
+	}
+	return "http/1.1"
+}
+
 // Done is closed when the process has ended, whatever its descendants do.
 func (i *Instance) Done() <-chan struct{} { return i.proc.done }
 
 // ExitReason says how the process ended, such as "exit 2" or "signal killed"; empty while it lives.
 func (i *Instance) ExitReason() string { return i.proc.exit() }
 
-// Describe asks the module what it offers.
+// Describe asks the module what it offers, and remembers for Init how to speak with it: before Describe only HTTP/1.1 is sure.
 func (i *Instance) Describe(ctx context.Context) (*modulev1.DescribeResponse, error) {
-	return i.module.Describe(ctx, &modulev1.DescribeRequest{})
+	answer, err := i.module.Describe(ctx, &modulev1.DescribeRequest{})
+	i.link.Store(answer.GetLink())
+	return answer, err
 }
 
 // Migrate runs one migration step in the module.
@@ -90,7 +102,7 @@ func (i *Instance) Init(ctx context.Context, req *modulev1.InitRequest) error {
 	if _, err := i.module.Init(ctx, req); err != nil {
 		return err
 	}
-	i.data = http1.NewClient(http1.ClientConfig{
+	i.data = newTransport(i.link.Load(), http1.ClientConfig{
 		Socket: req.GetDataSocket(), Secret: secret, CheckPeer: checkPeer(i.PID()), MaxIdle: maxIdleConns,
 		IdleTimeout: clientIdle,
 		OnAbort: func(r *http.Request, err error) {
@@ -98,6 +110,23 @@ func (i *Instance) Init(ctx context.Context, req *modulev1.InitRequest) error {
 		},
 	})
 	return nil
+}
+
+func speaksLink(version uint32) bool { return version == mux.Version }
+
+// transport is how HTTP exchanges reach the module.
+type transport interface {
+	Exchange(w http.ResponseWriter, r *http.Request, call *link.Call) error
+	Upgrade(w http.ResponseWriter, r *http.Request, call *link.Call) error
+	Close()
+}
+
+// newTransport takes the link if the module speaks ours, and otherwise HTTP/1.1, which every module speaks.
+func newTransport(version uint32, config http1.ClientConfig) transport {
+	if speaksLink(version) {
+		return mux.NewClient(config)
+	}
+	return http1.NewClient(config)
 }
 
 // Health asks the module whether it can work; a problem it names is an error.
@@ -122,7 +151,7 @@ type Exchange struct {
 }
 
 // ServeHTTP sends the request to the module and its answer to w. The caller has acquired the instance from the Registry. An
-// error means that nothing was written to w; it is an *http1.ExchangeError. If the module breaks after its answer has begun,
+// error means that nothing was written to w; it is an *link.ExchangeError. If the module breaks after its answer has begun,
 // ServeHTTP panics with http.ErrAbortHandler, which cuts the client's connection.
 func (i *Instance) ServeHTTP(w http.ResponseWriter, r *http.Request, ex Exchange) error {
 	if ex.Stream {
@@ -132,9 +161,9 @@ func (i *Instance) ServeHTTP(w http.ResponseWriter, r *http.Request, ex Exchange
 		r = r.WithContext(ctx)
 	}
 	if ex.Upgrade {
-		return i.data.Upgrade(w, r, ex.Call) //nolint:contextcheck // r carries it
+		return i.data.Upgrade(w, r, ex.Call)
 	}
-	return i.data.Exchange(w, r, ex.Call) //nolint:contextcheck // r carries it
+	return i.data.Exchange(w, r, ex.Call)
 }
 
 // acquire counts one exchange in; false means that the instance takes no more.

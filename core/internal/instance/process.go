@@ -105,11 +105,16 @@ func (p *process) nowReaped() {
 	p.alive = false
 }
 
-// prepare takes over the command go-plugin made: its environment, ours added.
+// oneProcessor tells Go's runtime in a module how much of the machine is its: many modules share it with the core, and
+// threads that wake each other on all processors cost a small exchange more than its own work (docs/decisions/0010). A
+// module that computes more passes GOMAXPROCS on (runtime.env).
+const oneProcessor = "GOMAXPROCS=1"
+
+// prepare takes over the command go-plugin made: its environment, ours added. Of two values of a name the last one counts.
 func (p *process) prepare(env []string) {
 	p.cmd = exec.Command(p.spec.Executable) //nolint:noctx // its life is ours to end: killTree, not a context's Kill of one pid
 	p.cmd.Dir = p.spec.Dir
-	p.cmd.Env = append(append(env, p.spec.Env...), wire.EnvLifeline+"="+strconv.Itoa(3))
+	p.cmd.Env = append(append(append(env, oneProcessor), p.spec.Env...), wire.EnvLifeline+"="+strconv.Itoa(3))
 }
 
 // follow owns the three goroutines that watch a live process: both outputs and the exit.

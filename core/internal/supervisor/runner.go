@@ -168,7 +168,9 @@ func (r *runner) ready(inst *instance.Instance) {
 	r.readySince = time.Now()
 	r.deps.Registry.Put(r.mod.Manifest.Name, inst)
 	r.mu.Lock()
-	r.status.Instances = []Process{{PID: inst.PID(), StartedAt: inst.Started(), SHA256: inst.SHA256()}}
+	r.status.Instances = []Process{{
+		PID: inst.PID(), StartedAt: inst.Started(), SHA256: inst.SHA256(), Transport: inst.Transport(),
+	}}
 	r.mu.Unlock()
 	r.change(Ready, "")
 	r.settle()

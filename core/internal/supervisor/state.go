@@ -42,4 +42,5 @@ type Process struct {
 	PID       int       `json:"pid"`
 	StartedAt time.Time `json:"started_at"`
 	SHA256    string    `json:"sha256"`
+	Transport string    `json:"transport"` // of its HTTP exchanges
 }

@@ -8,6 +8,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/plugin-api/link"
+	"github.com/platformd/platformd/plugin-api/link/internal/hop"
+	"github.com/platformd/platformd/plugin-api/link/internal/linktest"
 )
 
 // badHeads are answers that end before, or with, a head that is not valid.
@@ -66,12 +70,12 @@ func TestBadAnswersBeforeTheHead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			rig := scriptModule(t, func(c *peer, _ *http.Request) { _, _ = io.WriteString(c, answer) })
-			res, body := rig.do(http.MethodPost, "/", strings.NewReader("x"))
+			res, body := rig.Do(http.MethodPost, "/", strings.NewReader("x"))
 			require.Equal(t, http.StatusBadGateway, res.StatusCode)
 			require.Empty(t, body)
 			require.NotContains(t, res.Header, "Set-Cookie")
-			var failed *ExchangeError
-			require.ErrorAs(t, rig.result(), &failed)
+			var failed *link.ExchangeError
+			require.ErrorAs(t, rig.Result(), &failed)
 			require.True(t, failed.Reached)
 			rig.idle(0)
 		})
@@ -97,14 +101,14 @@ func TestBadAnswersAfterTheHead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			rig := scriptModule(t, func(c *peer, _ *http.Request) { _, _ = io.WriteString(c, test.answer) })
-			res, err := rig.front.Client().Do(rig.request(http.MethodGet, "/", nil))
+			res, err := rig.Front.Client().Do(rig.Request(http.MethodGet, "/", nil))
 			if err == nil {
 				defer res.Body.Close()
 				require.Equal(t, http.StatusOK, res.StatusCode)
 				_, err = io.ReadAll(res.Body)
 			}
 			require.Error(t, err)
-			require.ErrorContains(t, rig.abort(), test.fault)
+			require.ErrorContains(t, rig.Abort(), test.fault)
 			rig.idle(0)
 		})
 	}
@@ -139,10 +143,10 @@ func TestOddAnswersThatAreFine(t *testing.T) {
 				<-hold
 			})
 			defer close(hold)
-			res, body := rig.do(http.MethodGet, "/", nil)
+			res, body := rig.Do(http.MethodGet, "/", nil)
 			require.Equal(t, test.status, res.StatusCode)
 			require.Equal(t, test.body, body)
-			require.NoError(t, rig.result())
+			require.NoError(t, rig.Result())
 			if test.reused {
 				rig.idle(1)
 			} else {
@@ -158,10 +162,9 @@ func TestNominationsInAnyOrder(t *testing.T) {
 	require.NoError(t, a.parse("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: X-Z\r\nConnection: X-A\r\n"+
 		"Trailer: X-S, X-R\r\nX-A: 1\r\nX-B: 1\r\nX-Z: 1\r\n\r\n", http.MethodGet))
 	header := http.Header{}
-	a.copyTo(header)
+	a.CopyTo(header, a.chunked)
 	require.Equal(t, http.Header{"X-B": {"1"}, "Trailer": {"X-R, X-S"}}, header)
-	a.fields = []field{{"X-R", "1"}, {"X-S", "2"}, {"X-T", "3"}}
-	a.setTrailers(header)
+	a.SetTrailers(header, []hop.Field{{Name: "X-R", Value: "1"}, {Name: "X-S", Value: "2"}, {Name: "X-T", Value: "3"}})
 	require.Equal(t, http.Header{
 		"X-B": {"1"}, "Trailer": {"X-R, X-S"}, "X-R": {"1"}, "X-S": {"2"}, http.TrailerPrefix + "X-T": {"3"},
 	}, header)
@@ -180,14 +183,14 @@ func FuzzAnswer(f *testing.F) {
 		if a.parse(string(head), method) != nil {
 			return
 		}
-		require.True(t, a.status >= 100 && a.status <= 599)
-		require.True(t, !a.hasBody(method) || a.chunked != (a.length >= 0), "a body has exactly one end")
+		require.True(t, a.Status >= 100 && a.Status <= 599)
+		require.True(t, !a.HasBody(method) || a.chunked != (a.Length >= 0), "a body has exactly one end")
 		header := http.Header{"X-Core": {"1"}}
-		a.copyTo(header)
+		a.CopyTo(header, a.chunked)
 		require.Equal(t, []string{"1"}, header["X-Core"])
 		for name, values := range header {
-			require.True(t, validField(name, values), "%q: %q", name, values)
-			require.False(t, reserved(name) || name != "Trailer" && hopByHop(name), name)
+			require.True(t, hop.ValidField(name, values), "%q: %q", name, values)
+			require.False(t, hop.Reserved(name) || name != "Trailer" && hop.AboutOneHop(name), name)
 		}
 	})
 }
@@ -195,7 +198,7 @@ func FuzzAnswer(f *testing.F) {
 func TestReadBlockStopsAtTheLimit(t *testing.T) {
 	t.Parallel()
 	read := 0
-	endless := readerFunc(func(p []byte) (int, error) {
+	endless := linktest.ReaderFunc(func(p []byte) (int, error) {
 		read += len(p)
 		for i := range p {
 			p[i] = 'a'

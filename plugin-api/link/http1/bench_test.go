@@ -12,19 +12,25 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformd/platformd/plugin-api/link"
+	"github.com/platformd/platformd/plugin-api/link/internal/linktest"
 )
 
 // discardWriter is a ResponseWriter that costs nothing.
 type discardWriter struct{ header http.Header }
 
-func (w *discardWriter) Header() http.Header              { return w.header }
-func (w *discardWriter) Write(p []byte) (int, error)      { return len(p), nil }
-func (w *discardWriter) WriteHeader(int)                  {}
-func (w *discardWriter) FlushError() error                { return nil }
-func (w *discardWriter) SetReadDeadline(time.Time) error  { return nil }
+func (w *discardWriter) Header() http.Header         { return w.header }
+func (w *discardWriter) Write(p []byte) (int, error) { return len(p), nil }
+
+func (w *discardWriter) WriteHeader(int) {}
+
+func (w *discardWriter) FlushError() error { return nil }
+
+func (w *discardWriter) SetReadDeadline(time.Time) error { return nil }
+
 func (w *discardWriter) SetWriteDeadline(time.Time) error { return nil }
 
 const smallAnswer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n" +
+
 	"Content-Length: 27\r\n\r\n{\"id\":1,\"title\":\"a title\"}\n"
 
 // answerForever answers each request, which must arrive in one piece, without allocating.
@@ -43,8 +49,8 @@ func answerForever(c net.Conn) {
 
 // BenchmarkExchangeSmall is the core's half alone: what Exchange itself costs for a small GET.
 func BenchmarkExchangeSmall(b *testing.B) {
-	path := socketPath(b)
-	ln := listen(b, path)
+	path := linktest.SocketPath(b)
+	ln := linktest.Listen(b, path)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -52,7 +58,7 @@ func BenchmarkExchangeSmall(b *testing.B) {
 			answerForever(c)
 		}
 	}()
-	client := NewClient(ClientConfig{Socket: path, Secret: secret(), IdleTimeout: time.Minute})
+	client := NewClient(ClientConfig{Socket: path, Secret: linktest.Secret(), IdleTimeout: time.Minute})
 	defer func() { client.Close(); <-done }()
 	r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/posts/42?fields=id", nil)
 	r.Body, r.Header = http.NoBody, browserHeader()
@@ -87,10 +93,10 @@ func BenchmarkRoundTripSmall(b *testing.B) {
 	rig := serveModule(b, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"id":1,"title":"a title"}`)
-	}, func(r *rig, _ *ClientConfig) { r.raw = true })
+	}, func(r *rig, _ *ClientConfig) { r.Raw = true })
 	b.ReportAllocs()
 	for b.Loop() {
-		res, err := rig.front.Client().Get(rig.front.URL + "/posts")
+		res, err := rig.Front.Client().Get(rig.Front.URL + "/posts")
 		require.NoError(b, err)
 		_, _ = io.Copy(io.Discard, res.Body)
 		_ = res.Body.Close()
@@ -102,11 +108,11 @@ func BenchmarkDownload(b *testing.B) {
 	const size = 64 << 20
 	rig := serveModule(b, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "67108864")
-		_, _ = io.Copy(w, io.LimitReader(zeros{}, size))
-	}, func(r *rig, _ *ClientConfig) { r.raw = true })
+		_, _ = io.Copy(w, io.LimitReader(linktest.Zeros{}, size))
+	}, func(r *rig, _ *ClientConfig) { r.Raw = true })
 	b.SetBytes(size)
 	for b.Loop() {
-		res, err := rig.front.Client().Get(rig.front.URL)
+		res, err := rig.Front.Client().Get(rig.Front.URL)
 		require.NoError(b, err)
 		n, _ := io.Copy(io.Discard, res.Body)
 		_ = res.Body.Close()
@@ -119,19 +125,14 @@ func BenchmarkUpload(b *testing.B) {
 	const size = 64 << 20
 	rig := serveModule(b, func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
-	}, func(r *rig, _ *ClientConfig) { r.raw = true })
+	}, func(r *rig, _ *ClientConfig) { r.Raw = true })
 	b.SetBytes(size)
 	for b.Loop() {
-		req := rig.request(http.MethodPut, "/", io.LimitReader(zeros{}, size))
+		req := rig.Request(http.MethodPut, "/", io.LimitReader(linktest.Zeros{}, size))
 		req.ContentLength = size
-		res, err := rig.front.Client().Do(req)
+		res, err := rig.Front.Client().Do(req)
 		require.NoError(b, err)
 		_ = res.Body.Close()
 		require.Equal(b, http.StatusOK, res.StatusCode)
 	}
 }
-
-// zeros is an endless body.
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/platformd/platformd/plugin-api/link"
+	"github.com/platformd/platformd/plugin-api/link/internal/hop"
 )
 
 const (
@@ -23,34 +24,7 @@ const (
 	defaultMaxIdle = 64
 	// maxHead bounds the head of an answer, the informational ones before it and its trailers, in bytes.
 	maxHead = 64 << 10
-	// maxInline is the largest request body, in bytes, that is read whole before the module hears of the request. It costs
-	// no goroutine, and reading it to its end is what arms net/http's detection of a client that goes away.
-	maxInline = 32 << 10
 )
-
-// ErrClosed is what an Exchange on a closed Client fails with. The module has not seen the request.
-var ErrClosed = errors.New("the module's instance has been stopped")
-
-// ErrRequestBody marks failures to read the client's body. The cause is wrapped beside it: *http.MaxBytesError,
-// os.ErrDeadlineExceeded (the client stalled), io.ErrUnexpectedEOF (it went away).
-var ErrRequestBody = errors.New("the request's body could not be read")
-
-// ExchangeError is an exchange that failed before anything of an answer was written to the client: the caller still can,
-// and should, answer it.
-type ExchangeError struct {
-	// Reached tells that the module may have processed some of the request: repeat it only if that is harmless.
-	Reached bool
-	// Err is the cause. It wraps ErrRequestBody if the client's body failed, and context.DeadlineExceeded or
-	// context.Canceled if the request's context had ended. Go by it, not by the context: when a module breaks while a client
-	// stalls in its body, giving that up makes net/http cancel the context afterwards.
-	Err error
-}
-
-// Error implements error.
-func (e *ExchangeError) Error() string { return "exchange with the module: " + e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e *ExchangeError) Unwrap() error { return e.Err }
 
 // ClientConfig configures a Client. Socket and Secret are required.
 type ClientConfig struct {
@@ -85,7 +59,7 @@ func NewClient(config ClientConfig) *Client {
 	}
 	return &Client{
 		config: config,
-		pool:   pool{socket: config.Socket, checkPeer: config.CheckPeer, maxIdle: config.MaxIdle},
+		pool:   pool{dialer: hop.Dialer{Socket: config.Socket, CheckPeer: config.CheckPeer}, maxIdle: config.MaxIdle},
 		secret: headerSecret + ": " + hex.EncodeToString(config.Secret) + "\r\n",
 	}
 }
@@ -93,7 +67,7 @@ func NewClient(config ClientConfig) *Client {
 // Exchange relays r to the module as call says, and the module's answer to w. It must be called from the goroutine that
 // serves r, with the server's own w or a wrapper with an Unwrap method (gin's has one).
 //
-// It returns nil when the answer has been written. Any error is an *ExchangeError: nothing has been written, the caller
+// It returns nil when the answer has been written. Any error is an *link.ExchangeError: nothing has been written, the caller
 // answers. If the module breaks off after the head of its answer was written, or the client does not take the answer,
 // Exchange panics with http.ErrAbortHandler so that the client sees a cut connection, never a truncated body that looks
 // complete. When r's context ends, the module's connection is closed at once; that cancels the context of its handler.
@@ -107,15 +81,16 @@ func (c *Client) Exchange(w http.ResponseWriter, r *http.Request, call *link.Cal
 
 // Upgrade is Exchange for a request that asks to switch protocols, such as a WebSocket's. If the module agrees (101), the
 // client's connection is hijacked, and bytes are copied both ways until both ends have ended or r's context does; then
-// Upgrade returns nil. Any other answer is relayed as Exchange does.
+// Upgrade returns nil. If r's context holds a socket (link.WithSocket) and the module is a Server, the module gets that instead,
+// and Upgrade returns when the module or r's context has ended. Any other answer is relayed as Exchange does.
 func (c *Client) Upgrade(w http.ResponseWriter, r *http.Request, call *link.Call) error {
-	protocol := upgradeOf(r.Header)
+	protocol := hop.UpgradeOf(r.Header)
 	if protocol == "" {
-		return &ExchangeError{Err: errors.New("the request asks for no upgrade: send it through Exchange")}
+		return &link.ExchangeError{Err: errors.New("the request asks for no upgrade: send it through Exchange")}
 	}
 	return c.exchange(w, r, call, protocol)
 }
 
-// Close closes idle connections and makes later exchanges fail with ErrClosed. Those under way end with the module's
+// Close closes idle connections and makes later exchanges fail with link.ErrClosed. Those under way end with the module's
 // process, or on their own.
 func (c *Client) Close() { c.pool.close() }

@@ -4,20 +4,16 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"syscall"
-	"time"
+
+	"github.com/platformd/platformd/plugin-api/link"
+	"github.com/platformd/platformd/plugin-api/link/internal/hop"
 )
 
-const (
-	// readBuffer holds the head of an answer and most small answers whole.
-	readBuffer = 4 << 10
-	// dialPatience bounds the wait for room in the module's accept queue, dialPause is the time between two looks.
-	dialPatience = time.Second
-	dialPause    = 2 * time.Millisecond
-)
+// readBuffer holds the head of an answer and most small answers whole.
+const readBuffer = 4 << 10
 
 // conn is one connection to the module. One exchange at a time uses it.
 type conn struct {
@@ -55,9 +51,8 @@ func (c *conn) alive() bool {
 
 // pool keeps idle connections to one socket. The one that was used last is used first, so that the rest can be few.
 type pool struct {
-	socket    string
-	checkPeer func(*net.UnixConn) error
-	maxIdle   int
+	dialer  hop.Dialer
+	maxIdle int
 
 	mu     sync.Mutex
 	idle   []*conn
@@ -82,7 +77,7 @@ func (p *pool) pop() (*conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil, ErrClosed
+		return nil, link.ErrClosed
 	}
 	last := len(p.idle) - 1
 	if last < 0 {
@@ -117,45 +112,11 @@ func (p *pool) close() {
 	}
 }
 
-// dial makes a new connection. A full accept queue is waited for: servers of other languages often keep a short one.
+// dial makes a new connection.
 func (p *pool) dial(ctx context.Context) (*conn, error) {
-	var dialer net.Dialer
-	for giveUp := time.Now().Add(dialPatience); ; {
-		unix, err := dialer.DialContext(ctx, "unix", p.socket)
-		if err == nil {
-			return p.admit(unix)
-		}
-		if !errors.Is(err, syscall.EAGAIN) || time.Now().After(giveUp) {
-			return nil, fmt.Errorf("connect to the module's data socket: %w", err)
-		}
-		if err := pause(ctx, dialPause); err != nil {
-			return nil, fmt.Errorf("wait for the module to accept connections: %w", err)
-		}
-	}
-}
-
-func (p *pool) admit(dialled net.Conn) (*conn, error) {
-	unix, ok := dialled.(*net.UnixConn)
-	if !ok {
-		_ = dialled.Close()
-		return nil, fmt.Errorf("connect to the module's data socket: got a %T", dialled)
-	}
-	if p.checkPeer != nil {
-		if err := p.checkPeer(unix); err != nil {
-			_ = unix.Close()
-			return nil, fmt.Errorf("check who listens on the module's data socket: %w", err)
-		}
+	unix, err := p.dialer.Dial(ctx)
+	if err != nil {
+		return nil, err
 	}
 	return newConn(unix)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -7,18 +7,21 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/plugin-api/link/internal/hop"
+	"github.com/platformd/platformd/plugin-api/link/internal/linktest"
 )
 
 // A server that keeps a short accept queue answers a burst late, not with an error.
 func TestFullAcceptQueueIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	path := socketPath(t)
+	path := linktest.SocketPath(t)
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	require.NoError(t, err)
 	defer syscall.Close(fd)
 	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}))
 	require.NoError(t, syscall.Listen(fd, 0))
-	p := pool{socket: path}
+	p := pool{dialer: hop.Dialer{Socket: path}}
 	first, err := p.dial(t.Context())
 	require.NoError(t, err)
 	defer first.Close()

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/platformd/platformd/plugin-api/link"
+	"github.com/platformd/platformd/plugin-api/link/internal/hop"
 )
 
 // exchange is one request and its answer. It is pooled: nothing of it may be used after end.
@@ -16,12 +18,12 @@ type exchange struct {
 	w      http.ResponseWriter
 	r      *http.Request
 
-	watch     watch
-	stopWatch func() bool
+	watch *hop.Watch
 
 	out     []byte // what is sent first: the head and an inline body
 	calls   callEncoder
-	framing framing
+	framing hop.Framing
+	lend    link.LendSocket // nil if the module cannot have the client's socket
 
 	conn   *conn
 	upload *upload
@@ -30,15 +32,19 @@ type exchange struct {
 
 	reached bool // the module may have processed some of the request
 	relayed bool // the whole answer has been written
-	cut     bool // the request's context ended while it was watched
 }
 
 // exchanges are shared by all clients of the process.
 var exchanges = sync.Pool{New: func() any {
-	return &exchange{watch: watch{ended: make(chan struct{}, 1)}}
+	return &exchange{watch: hop.NewWatch()}
 }}
 
 func (c *Client) exchange(w http.ResponseWriter, r *http.Request, call *link.Call, protocol string) error {
+	if call.Timeout > 0 {
+		var cancel context.CancelFunc
+		r, cancel = withTimeout(r, call.Timeout)
+		defer cancel()
+	}
 	x := c.begin(w, r)
 	defer x.end()
 	if err := x.prepare(call, protocol); err != nil {
@@ -47,17 +53,22 @@ func (c *Client) exchange(w http.ResponseWriter, r *http.Request, call *link.Cal
 	if err := x.roundTrip(); err != nil {
 		return x.failure(err)
 	}
-	if x.answer.status == http.StatusSwitchingProtocols {
+	if x.answer.Status == http.StatusSwitchingProtocols {
 		return x.switchProtocols(protocol)
 	}
 	return x.relay()
 }
 
+func withTimeout(r *http.Request, timeout time.Duration) (*http.Request, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	return r.WithContext(ctx), cancel
+}
+
 func (c *Client) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	x := exchanges.Get().(*exchange) //nolint:errcheck // New makes no other
 	x.client, x.w, x.r = c, w, r
-	x.watch.reset(w, r, c.config.IdleTimeout)
-	x.stopWatch = context.AfterFunc(r.Context(), x.watch.expire)
+	x.watch.Begin(w, r, c.config.IdleTimeout)
+	x.watch.Heed(r.Context())
 	return x
 }
 
@@ -66,45 +77,28 @@ func (x *exchange) end() {
 	if x.upload != nil {
 		x.endUpload()
 	}
-	x.unwatch()
-	if x.watch.gaveUp {
-		refuseRest(x.w)
-	}
+	cut := x.watch.End()
 	if x.conn != nil {
-		x.releaseConn()
+		x.releaseConn(cut)
 	}
-	clear(x.answer.fields)
-	*x = exchange{
-		watch: watch{ended: x.watch.ended}, out: x.out, calls: x.calls, head: x.head,
-		answer: answer{fields: x.answer.fields[:0]},
-	}
+	x.answer.Reset()
+	*x = exchange{watch: x.watch, out: x.out, calls: x.calls, head: x.head, answer: answer{Answer: x.answer.Answer}}
 	exchanges.Put(x)
-}
-
-// unwatch lets go of the request's context. It may be called more than once.
-func (x *exchange) unwatch() {
-	if x.stopWatch == nil {
-		return
-	}
-	if x.cut = !x.stopWatch(); x.cut {
-		<-x.watch.ended
-	}
-	x.stopWatch = nil
 }
 
 // endUpload settles an upload that the answer has not waited for.
 func (x *exchange) endUpload() {
 	if x.relayed && !closed(x.upload.done) {
-		_ = x.watch.flush() // the client may want the whole answer before it goes on, or stops
-		x.unwatch()         // to stop the upload may end the context, which must not cut the end of the answer off
+		_ = x.watch.Flush() // the client may want the whole answer before it goes on, or stops
+		x.watch.Unwatch()   // to stop the upload may end the context, which must not cut the end of the answer off
 	}
 	x.upload.settle(x.relayed)
 }
 
 // releaseConn keeps the connection if both sides know that the exchange is over.
-func (x *exchange) releaseConn() {
+func (x *exchange) releaseConn(cut bool) {
 	sent := x.upload == nil || x.upload.complete
-	if x.relayed && sent && !x.cut && !x.answer.close && x.conn.reader.Buffered() == 0 {
+	if x.relayed && sent && !cut && !x.answer.close && x.conn.reader.Buffered() == 0 {
 		x.client.pool.put(x.conn)
 		return
 	}
@@ -135,15 +129,7 @@ func (x *exchange) repeatable() bool {
 	if len(x.head) > 0 || x.upload != nil || x.r.Context().Err() != nil {
 		return false
 	}
-	return !x.reached || safe(x.r.Method)
-}
-
-func safe(method string) bool {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
-		return true
-	}
-	return false
+	return !x.reached || hop.Safe(x.r.Method)
 }
 
 // connect takes an idle connection, or makes one.
@@ -163,7 +149,7 @@ func (x *exchange) connect(fresh bool) (reused bool, err error) {
 			return false, err
 		}
 	}
-	if !x.watch.attach(x.conn) {
+	if !x.watch.Attach(x.conn) {
 		return false, ctx.Err()
 	}
 	return reused, nil
@@ -177,7 +163,7 @@ func (x *exchange) attempt() error {
 	if err != nil {
 		return fmt.Errorf("send to the module: %w", err)
 	}
-	if x.framing.streamed() {
+	if x.framing.Streamed() {
 		// Otherwise net/http would, before it writes the answer, wait for the body that the other goroutine reads.
 		_ = http.NewResponseController(x.w).EnableFullDuplex()
 		x.upload = startUpload(x)
@@ -197,7 +183,7 @@ func (x *exchange) readHead() error {
 		if err := x.answer.parse(string(head[start:]), x.r.Method); err != nil {
 			return err
 		}
-		if x.answer.status >= 200 || x.answer.status == http.StatusSwitchingProtocols {
+		if x.answer.Status >= 200 || x.answer.Status == http.StatusSwitchingProtocols {
 			return nil
 		}
 		x.inform()
@@ -206,38 +192,46 @@ func (x *exchange) readHead() error {
 
 // inform deals with an informational answer: 100 lets the body go, 103 travels on, others are about this hop only.
 func (x *exchange) inform() {
-	switch x.answer.status {
+	switch x.answer.Status {
 	case http.StatusContinue:
 		if x.upload != nil {
 			x.upload.ask()
 		}
 	case http.StatusEarlyHints:
 		// Not when the upload may be writing 100 to the client at this moment.
-		if x.r.ProtoAtLeast(1, 1) && !expectsContinue(x.r) {
-			x.hint()
+		if x.r.ProtoAtLeast(1, 1) && !hop.ExpectsContinue(x.r) {
+			x.watch.Hint(&x.answer.Answer)
 		}
 	}
 }
 
 // failure is what the caller learns if nothing has been written.
 func (x *exchange) failure(err error) error {
-	return &ExchangeError{Reached: x.reached, Err: x.cause(err)}
+	return &link.ExchangeError{Reached: x.reached, Err: x.cause(err)}
 }
 
 // cause puts first what came first: a body that cannot be read, and a context that ends, both close the module's
 // connection, and err may just say that it is closed. The upload ends here, to know what became of the body; that may end
 // the context, because net/http takes a read that fails for a client that is gone.
 func (x *exchange) cause(err error) error {
-	ended := x.r.Context().Err()
+	over := endOf(x.r.Context())
 	if x.upload != nil {
 		x.upload.settle(false)
 	}
-	if fault := x.watch.bodyFault(); fault != nil {
-		err = fmt.Errorf("%w: %w", ErrRequestBody, fault)
+	if fault := x.watch.BodyFault(); fault != nil {
+		err = fmt.Errorf("%w: %w", link.ErrRequestBody, fault)
 	}
 	var tooLarge *http.MaxBytesError
-	if ended != nil && !errors.As(err, &tooLarge) && !errors.Is(err, ended) {
-		err = fmt.Errorf("%w (%w)", ended, err)
+	if over != nil && !errors.As(err, &tooLarge) && !errors.Is(err, over) {
+		err = fmt.Errorf("%w (%w)", over, err)
 	}
 	return err
+}
+
+// endOf is ctx.Err, also in the moment between a deadline and the timer that ends the context: the module's may go first.
+func endOf(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
 }

@@ -10,10 +10,10 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/platformd/platformd/plugin-api/link"
+	"github.com/platformd/platformd/plugin-api/link/internal/hop"
 )
 
 // The headers by which the core tells a module what it decided. Params and Principal are JSON in base64url without
@@ -24,9 +24,6 @@ const (
 	headerParams    = "Platformd-Params"
 	headerPrincipal = "Platformd-Principal"
 	headerTimeout   = "Platformd-Timeout"
-
-	// reservedName is what no header of a client or a module may begin with, in any spelling.
-	reservedName = "platformd"
 	// maxTimeout is the longest timeout, in milliseconds, that a time.Duration holds.
 	maxTimeout = math.MaxInt64 / int64(time.Millisecond)
 )
@@ -39,7 +36,7 @@ type callEncoder struct {
 
 // append appends the header lines of call to dst.
 func (e *callEncoder) append(dst []byte, call *link.Call) ([]byte, error) {
-	if !validRoute(call.Route) {
+	if !hop.ValidRoute(call.Route) {
 		return nil, fmt.Errorf("route id %q cannot be sent: it must be visible ASCII", call.Route)
 	}
 	if call.Principal.Kind == "" {
@@ -97,7 +94,7 @@ func decodeCall(header http.Header) (*link.Call, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !validRoute(route) {
+	if !hop.ValidRoute(route) {
 		return nil, errors.New(headerRoute + " is not visible ASCII")
 	}
 	call := &link.Call{Route: route}
@@ -164,31 +161,8 @@ func secretMatches(header http.Header, want []byte) bool {
 // stripReserved removes the core's headers, so that a handler neither sees the secret nor passes it on.
 func stripReserved(header http.Header) {
 	for name := range header {
-		if reserved(name) {
+		if hop.Reserved(name) {
 			delete(header, name)
 		}
 	}
-}
-
-// reserved tells whether a header's name belongs to the core. Everything that is neither letter nor digit counts as "-":
-// CGI and its heirs read them all as "_", so a module would take Platformd_Secret or Platformd.Secret for the real one.
-func reserved(name string) bool {
-	if len(name) < len(reservedName) || name[0]|0x20 != reservedName[0] ||
-		!strings.EqualFold(name[:len(reservedName)], reservedName) {
-		return false
-	}
-	return len(name) == len(reservedName) || !alphanumeric(name[len(reservedName)])
-}
-
-func alphanumeric(b byte) bool {
-	return 'a' <= b|0x20 && b|0x20 <= 'z' || '0' <= b && b <= '9'
-}
-
-func validRoute(id string) bool {
-	for i := range len(id) {
-		if id[i] <= ' ' || id[i] >= 0x7f {
-			return false
-		}
-	}
-	return id != ""
 }

@@ -15,67 +15,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformd/platformd/plugin-api/link"
+	"github.com/platformd/platformd/plugin-api/link/internal/linktest"
 )
-
-// spoofs are header lines by which a client may try to speak as the core, smuggle its token, or touch the connection
-// between core and module. None of them may reach the module. "SPOOF" marks the value.
-func spoofs() []string {
-	var lines []string
-	for _, name := range []string{
-		"Platformd-Secret", "Platformd-Route", "Platformd-Params", "Platformd-Principal", "Platformd-Timeout",
-	} {
-		lines = append(lines,
-			name+": SPOOF",
-			strings.ToLower(name)+": SPOOF",
-			strings.ToUpper(name)+": SPOOF",
-			strings.ReplaceAll(name, "-", "_")+": SPOOF",
-			strings.ReplaceAll(strings.ToUpper(name), "-", "_")+": SPOOF",
-			strings.ReplaceAll(name, "-", ".")+": SPOOF",
-			name+": SPOOF\r\n"+name+": SPOOF",
-			name+":SPOOF",
-			name+": \t SPOOF",
-			name+": SPOOF\r\nConnection: "+name,
-			"Connection: "+strings.ToLower(name)+", close\r\n"+name+": SPOOF",
-		)
-	}
-	return append(lines,
-		"pLaTfOrMd-Principal: SPOOF",
-		"Platformd-: SPOOF",
-		"Platformd: SPOOF",
-		"Platformd_: SPOOF",
-		"Platformd--Principal: SPOOF",
-		"Platformd-_Principal: SPOOF",
-		"Platformd-Anything-Else: SPOOF",
-		"Platformd~Principal: SPOOF",
-		"Platformd!Principal: SPOOF",
-		"Platformd'Principal: SPOOF",
-		"Platformd+Principal: SPOOF",
-		"Authorization: Bearer SPOOF",
-		"authorization: SPOOF\r\nAuthorization: SPOOF",
-		"Proxy-Authorization: SPOOF",
-		"Proxy-Authenticate: SPOOF",
-		"Proxy-Connection: SPOOF",
-		"Keep-Alive: SPOOF",
-		"Te: SPOOF, trailers",
-		"Trailer: X-SPOOF",
-		"Upgrade: SPOOF\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: SPOOF",
-		"Connection: X-Hop, close\r\nX-Hop: SPOOF",
-		"Connection: x_hop\r\nX_Hop: SPOOF",
-		"Connection: keep-alive\r\nConnection: X-One ,,X-Two\r\nX-One: SPOOF\r\nx-two: SPOOF",
-		"Transfer-Encoding: chunked\r\nPlatformd-Principal: SPOOF\r\n\r\n0\r\nPlatformd-Principal: SPOOF",
-		"Transfer-Encoding: chunked\r\nTrailer: Platformd-Route\r\n\r\n0\r\nPlatformd-Route: SPOOF",
-		"Transfer-Encoding: chunked\r\nTrailer: platformd_route\r\n\r\n0\r\nplatformd_route: SPOOF",
-		"Transfer-Encoding: chunked\r\nTrailer: X-Ok, Authorization\r\n\r\n1\r\nx\r\n0\r\nAuthorization: SPOOF\r\nX-Ok: 1",
-		"Transfer-Encoding: chunked\r\nTrailer: X-Ok\r\n\r\n1\r\nx\r\n0\r\nX-Ok: 1\r\nPlatformd-Params: SPOOF\r\nCookie: SPOOF",
-	)
-}
 
 func TestSpoofedHeadersNeverReachTheModule(t *testing.T) {
 	t.Parallel()
-	require.GreaterOrEqual(t, len(spoofs()), 80)
+	require.GreaterOrEqual(t, len(linktest.Spoofs()), 80)
 	rig, seen := captureModule(t)
-	for _, line := range spoofs() {
-		c := rig.dial()
+	for _, line := range linktest.Spoofs() {
+		c := rig.Dial()
 		_, err := fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: h\r\nX-Control: ok\r\n%s\r\n\r\n", line)
 		require.NoError(t, err)
 		res, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -101,21 +49,21 @@ func captureModule(t *testing.T) (*rig, <-chan string) {
 	go func() {
 		defer close(done)
 		for {
-			c, err := rig.ln.Accept()
+			c, err := rig.Listener.Accept()
 			if err != nil {
 				return
 			}
 			seen <- capture(c)
 		}
 	}()
-	t.Cleanup(func() { _ = rig.ln.Close(); <-done })
-	rig.front.Start()
+	t.Cleanup(func() { _ = rig.Listener.Close(); <-done })
+	rig.Front.Start()
 	return rig, seen
 }
 
 func capture(c net.Conn) string {
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(linktest.Patience))
 	var text bytes.Buffer
 	request, err := http.ReadRequest(bufio.NewReader(io.TeeReader(c, &text)))
 	if err != nil {
@@ -135,7 +83,7 @@ func TestHeadersThatTravelOn(t *testing.T) {
 		"Traceparent: 00-1\r\nConnection: Traceparent",
 		"X-Bytes: \xff\xfe",
 	} {
-		c := rig.dial()
+		c := rig.Dial()
 		_, err := fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: h\r\n%s\r\n\r\n", line)
 		require.NoError(t, err)
 		first, _, _ := strings.Cut(line, "\r\n")

@@ -4,9 +4,10 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httputil"
+
+	"github.com/platformd/platformd/plugin-api/link/internal/hop"
 )
 
 // relay writes the answer to the client. Once the head is out there is no way back: a failure ends in a panic that makes
@@ -15,16 +16,16 @@ func (x *exchange) relay() error {
 	if x.upload != nil {
 		x.foreseeUpload()
 	}
-	if !x.watch.beginAnswer() {
+	if !x.watch.BeginAnswer() {
 		return x.failure(x.r.Context().Err())
 	}
 	header := x.w.Header()
-	x.answer.copyTo(header)
+	x.answer.CopyTo(header, x.answer.chunked)
 	if _, named := header["Content-Type"]; !named {
 		header["Content-Type"] = nil // net/http would guess what the module left open
 	}
-	x.watch.armWrite()
-	x.w.WriteHeader(x.answer.status)
+	x.watch.ArmWrite()
+	x.w.WriteHeader(x.answer.Status)
 	if err := x.relayBody(); err != nil {
 		x.abort(err)
 	}
@@ -36,8 +37,8 @@ func (x *exchange) relay() error {
 // until the upload is settled; one that is still to come cannot, the two may depend on each other.
 func (x *exchange) foreseeUpload() {
 	a := &x.answer
-	if !a.hasBody(x.r.Method) || a.length >= 0 && a.length <= int64(x.conn.reader.Buffered()) {
-		x.unwatch() // see endUpload
+	if !a.HasBody(x.r.Method) || a.Length >= 0 && a.Length <= int64(x.conn.reader.Buffered()) {
+		x.watch.Unwatch() // see endUpload
 		x.upload.settle(true)
 	} else if a.close && x.r.ProtoMajor == 1 && !closed(x.upload.done) {
 		x.w.Header().Set("Connection", "close")
@@ -55,19 +56,19 @@ func (x *exchange) abort(err error) {
 func (x *exchange) relayBody() error {
 	reader := x.conn.reader
 	a := &x.answer
-	if !a.hasBody(x.r.Method) || a.length == 0 {
+	if !a.HasBody(x.r.Method) || a.Length == 0 {
 		return nil
 	}
 	if reader.Buffered() == 0 { // the module sent its head alone: the client may need it now
-		if err := x.watch.flush(); err != nil {
+		if err := x.watch.Flush(); err != nil {
 			return fmt.Errorf("write to the client: %w", err)
 		}
 	}
 	switch {
 	case a.chunked:
 		return x.relayChunked(reader)
-	case a.length <= int64(reader.Buffered()):
-		return x.relayBuffered(reader, int(a.length))
+	case a.Length <= int64(reader.Buffered()):
+		return x.relayBuffered(reader, int(a.Length))
 	default:
 		return x.relaySized(reader)
 	}
@@ -79,7 +80,7 @@ func (x *exchange) relayBuffered(reader *bufio.Reader, length int) error {
 	if err != nil {
 		return err
 	}
-	if err := x.watch.write(body, false); err != nil {
+	if err := x.watch.Write(body, false); err != nil {
 		return fmt.Errorf("write to the client: %w", err)
 	}
 	_, err = reader.Discard(length)
@@ -87,8 +88,8 @@ func (x *exchange) relayBuffered(reader *bufio.Reader, length int) error {
 }
 
 func (x *exchange) relaySized(reader *bufio.Reader) error {
-	rest := io.LimitedReader{R: reader, N: x.answer.length}
-	if err := x.copyBody(&rest, x.answer.events); err != nil {
+	rest := io.LimitedReader{R: reader, N: x.answer.Length}
+	if err := x.copyBody(&rest, x.answer.Events); err != nil {
 		return err
 	}
 	if rest.N > 0 {
@@ -108,16 +109,16 @@ func (x *exchange) relayChunked(reader *bufio.Reader) error {
 // copyBody copies to the client until EOF. A client that does not take what it asked for stops the module too, because
 // nothing more is read from it.
 func (x *exchange) copyBody(body io.Reader, flush bool) error {
-	buf := getBuffer()
-	defer putBuffer(buf)
+	buf := hop.GetBuffer() // not given back after a failure: on HTTP/2 a Write can fail while net/http still writes
 	for {
 		n, err := body.Read(buf[:])
 		if n > 0 {
-			if err := x.watch.write(buf[:n], flush); err != nil {
+			if err := x.watch.Write(buf[:n], flush); err != nil {
 				return fmt.Errorf("write to the client: %w", err)
 			}
 		}
-		if atEnd(err) {
+		if hop.AtEnd(err) {
+			hop.PutBuffer(buf)
 			return nil
 		}
 		if err != nil {
@@ -134,47 +135,14 @@ func (x *exchange) relayTrailers(reader *bufio.Reader) error {
 	if err != nil {
 		return fmt.Errorf("read the module's trailers: %w", unexpected(err))
 	}
-	x.answer.fields, err = appendFields(x.answer.fields[:0], string(block[start:]))
-	if err != nil || len(x.answer.fields) == 0 {
+	fields, err := appendFields(nil, string(block[start:]))
+	if err != nil || len(fields) == 0 {
 		return err
 	}
 	// The head must be out: net/http looks for trailers that were not announced only when it ends a chunked body.
-	if err := x.watch.flush(); err != nil {
+	if err := x.watch.Flush(); err != nil {
 		return fmt.Errorf("write to the client: %w", err)
 	}
-	x.answer.setTrailers(x.w.Header())
+	x.answer.SetTrailers(x.w.Header(), fields)
 	return nil
-}
-
-// setTrailers puts the fields where net/http looks for trailers: under their own name if announced, prefixed if not.
-func (a *answer) setTrailers(header http.Header) {
-	for _, name := range a.trailer {
-		delete(header, name) // what the head said
-	}
-	for _, f := range a.fields {
-		switch {
-		case !allowedTrailer(f.name):
-		case listed(a.trailer, f.name):
-			header.Add(f.name, f.value)
-		default:
-			header.Add(http.TrailerPrefix+f.name, f.value)
-		}
-	}
-}
-
-// hint sends an informational answer with the module's headers, and leaves those of the final answer as they were.
-func (x *exchange) hint() {
-	w := innermost(x.w) // wrappers such as gin's keep back every status
-	header := w.Header()
-	kept := maps.Clone(header)
-	for _, f := range x.answer.fields {
-		if _, own := kept[f.name]; !own && x.answer.forwarded(f.name) {
-			header.Add(f.name, f.value)
-		}
-	}
-	x.watch.armWrite()
-	w.WriteHeader(x.answer.status)
-	x.watch.disarmWrite()
-	clear(header)
-	maps.Copy(header, kept)
 }

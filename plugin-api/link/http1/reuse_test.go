@@ -1,7 +1,6 @@
 package http1
 
 import (
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -10,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/plugin-api/link"
+	"github.com/platformd/platformd/plugin-api/link/internal/linktest"
 )
 
 func TestSequentialRequestsShareOneConnection(t *testing.T) {
@@ -25,10 +27,10 @@ func TestSequentialRequestsShareOneConnection(t *testing.T) {
 		if i%2 == 0 {
 			path = "/chunked"
 		}
-		_, body := rig.do(http.MethodPost, path, strings.NewReader("x"))
+		_, body := rig.Do(http.MethodPost, path, strings.NewReader("x"))
 		require.Equal(t, "ok", body)
 	}
-	require.EqualValues(t, 1, rig.ln.accepted.Load())
+	require.EqualValues(t, 1, rig.Listener.Accepted.Load())
 }
 
 func TestIdleConnectionsAreBounded(t *testing.T) {
@@ -41,7 +43,7 @@ func TestIdleConnectionsAreBounded(t *testing.T) {
 		}, func(_ *rig, c *ClientConfig) { c.MaxIdle = test.maxIdle })
 		var requests sync.WaitGroup
 		for range 5 {
-			requests.Go(func() { rig.do(http.MethodGet, "/", nil) })
+			requests.Go(func() { rig.Do(http.MethodGet, "/", nil) })
 		}
 		for range 5 {
 			<-arrived
@@ -74,7 +76,7 @@ func TestLastUsedConnectionIsUsedFirst(t *testing.T) {
 // connPair returns two ends of a connection.
 func connPair(t *testing.T) (*conn, net.Conn) {
 	t.Helper()
-	ln := listen(t, socketPath(t))
+	ln := linktest.Listen(t, linktest.SocketPath(t))
 	unix, err := net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: ln.Addr().String()})
 	require.NoError(t, err)
 	peer, err := ln.Accept()
@@ -89,7 +91,7 @@ func TestStaleConnectionsAreNoticedBeforeUse(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(c *conn, peer net.Conn){
 		"closed by the module":    func(_ *conn, peer net.Conn) { _ = peer.Close() },
-		"half-closed":             func(_ *conn, peer net.Conn) { _ = halfClose(peer) },
+		"half-closed":             func(_ *conn, peer net.Conn) { _ = linktest.HalfClose(peer) },
 		"unasked bytes":           func(_ *conn, peer net.Conn) { _, _ = io.WriteString(peer, "HTTP/1.1 200 OK\r\n\r\n") },
 		"closed on our own side":  func(c *conn, _ net.Conn) { _ = c.Close() },
 		"closed with data unread": func(c *conn, peer net.Conn) { _, _ = c.Write([]byte("x")); _ = peer.Close() },
@@ -129,9 +131,9 @@ func TestConnectionThatTheModuleGaveUpIsReplaced(t *testing.T) {
 	for _, body := range []string{"", "small", strings.Repeat("large", 20<<10)} {
 		closed := make(chan struct{})
 		rig, later := staleModule(t, func(c *peer) { _ = c.Close(); close(closed) })
-		rig.do(http.MethodGet, "/", nil)
+		rig.Do(http.MethodGet, "/", nil)
 		<-closed
-		res, _ := rig.do(http.MethodPost, "/", strings.NewReader(body))
+		res, _ := rig.Do(http.MethodPost, "/", strings.NewReader(body))
 		require.Equal(t, http.StatusOK, res.StatusCode)
 		require.Equal(t, 1, later())
 	}
@@ -148,11 +150,11 @@ func TestUnaskedBytesAreNoAnswer(t *testing.T) {
 		<-done
 	})
 	defer close(done)
-	rig.do(http.MethodGet, "/", nil)
+	rig.Do(http.MethodGet, "/", nil)
 	rig.idle(1)
 	close(idle)
 	<-sent
-	res, _ := rig.do(http.MethodPost, "/", nil)
+	res, _ := rig.Do(http.MethodPost, "/", nil)
 	require.Equal(t, http.StatusOK, res.StatusCode)
 	require.Equal(t, 1, later())
 }
@@ -169,9 +171,9 @@ func TestRequestThatCannotHaveBeenSeenIsRepeated(t *testing.T) {
 			close(deaf)
 			<-done
 		})
-		rig.do(http.MethodGet, "/", nil)
+		rig.Do(http.MethodGet, "/", nil)
 		<-deaf
-		res, _ := rig.do(http.MethodPost, "/", strings.NewReader(body))
+		res, _ := rig.Do(http.MethodPost, "/", strings.NewReader(body))
 		close(done)
 		require.Equal(t, http.StatusOK, res.StatusCode)
 		require.Equal(t, 1, later())
@@ -181,15 +183,13 @@ func TestRequestThatCannotHaveBeenSeenIsRepeated(t *testing.T) {
 func TestRepeatThatFindsNoModule(t *testing.T) {
 	t.Parallel()
 	rig, later := staleModule(t, func(c *peer) { _, _ = http.ReadRequest(c.reader) })
-	rig.do(http.MethodGet, "/", nil)
-	require.NoError(t, rig.ln.Close())
-	res, _ := rig.do(http.MethodGet, "/", nil)
+	rig.Do(http.MethodGet, "/", nil)
+	require.NoError(t, rig.Listener.Close())
+	res, _ := rig.Do(http.MethodGet, "/", nil)
 	require.Equal(t, http.StatusBadGateway, res.StatusCode)
 	require.Zero(t, later())
-	rig.mu.Lock()
-	defer rig.mu.Unlock()
-	var failed *ExchangeError
-	require.ErrorAs(t, rig.results[1], &failed)
+	var failed *link.ExchangeError
+	require.ErrorAs(t, rig.Results()[1], &failed)
 	require.True(t, failed.Reached, "by the first attempt")
 }
 
@@ -217,8 +217,8 @@ func TestRequestThatMayHaveBeenSeenIsNotRepeated(t *testing.T) {
 				seen <- struct{}{}
 			}
 		})
-		rig.do(http.MethodGet, "/", nil)
-		res, _ := rig.do(test.method, "/", strings.NewReader(test.body))
+		rig.Do(http.MethodGet, "/", nil)
+		res, _ := rig.Do(test.method, "/", strings.NewReader(test.body))
 		<-seen
 		if test.repeated {
 			require.Equal(t, http.StatusOK, res.StatusCode, test.method)
@@ -227,10 +227,8 @@ func TestRequestThatMayHaveBeenSeenIsNotRepeated(t *testing.T) {
 		}
 		require.Equal(t, http.StatusBadGateway, res.StatusCode, test.method)
 		require.Zero(t, later(), test.method)
-		var failed *ExchangeError
-		rig.mu.Lock()
-		require.ErrorAs(t, rig.results[1], &failed)
-		rig.mu.Unlock()
+		var failed *link.ExchangeError
+		require.ErrorAs(t, rig.Results()[1], &failed)
 		require.True(t, failed.Reached, test.method)
 	}
 }
@@ -244,19 +242,19 @@ func TestSafeRequestIsRepeatedOnce(t *testing.T) {
 			_, _ = http.ReadRequest(c.reader)
 		}
 	})
-	rig.do(http.MethodGet, "/", nil)
-	res, _ := rig.do(http.MethodGet, "/", nil)
+	rig.Do(http.MethodGet, "/", nil)
+	res, _ := rig.Do(http.MethodGet, "/", nil)
 	require.Equal(t, http.StatusBadGateway, res.StatusCode)
-	require.EqualValues(t, 2, rig.ln.accepted.Load())
+	require.EqualValues(t, 2, rig.Listener.Accepted.Load())
 }
 
 // On a new connection a failure is not put down to staleness, however safe the method is.
 func TestFailureOnANewConnectionIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	rig := scriptModule(t, func(*peer, *http.Request) {})
-	res, _ := rig.do(http.MethodGet, "/", nil)
+	res, _ := rig.Do(http.MethodGet, "/", nil)
 	require.Equal(t, http.StatusBadGateway, res.StatusCode)
-	require.EqualValues(t, 1, rig.ln.accepted.Load())
+	require.EqualValues(t, 1, rig.Listener.Accepted.Load())
 }
 
 func TestClosedClient(t *testing.T) {
@@ -269,10 +267,10 @@ func TestClosedClient(t *testing.T) {
 			<-release
 		}
 	})
-	rig.do(http.MethodGet, "/", nil)
+	rig.Do(http.MethodGet, "/", nil)
 	status := make(chan int)
 	go func() {
-		res, _ := rig.do(http.MethodGet, "/wait", nil)
+		res, _ := rig.Do(http.MethodGet, "/wait", nil)
 		status <- res.StatusCode
 	}()
 	<-started
@@ -280,39 +278,9 @@ func TestClosedClient(t *testing.T) {
 	close(release)
 	require.Equal(t, http.StatusOK, <-status, "an exchange under way ends as it would have")
 	rig.idle(0)
-	rig.do(http.MethodGet, "/", nil)
-	rig.mu.Lock()
-	defer rig.mu.Unlock()
-	var failed *ExchangeError
-	require.ErrorAs(t, rig.results[2], &failed)
-	require.ErrorIs(t, failed, ErrClosed)
+	rig.Do(http.MethodGet, "/", nil)
+	var failed *link.ExchangeError
+	require.ErrorAs(t, rig.Results()[2], &failed)
+	require.ErrorIs(t, failed, link.ErrClosed)
 	require.False(t, failed.Reached)
-}
-
-func TestManyExchangesAtOnce(t *testing.T) {
-	t.Parallel()
-	rig := serveModule(t, func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		_, _ = fmt.Fprintf(w, "%s %s", r.URL.Path, body)
-	})
-	var clients sync.WaitGroup
-	for i := range 16 {
-		clients.Go(func() {
-			for j := range 20 {
-				text := strings.Repeat(fmt.Sprint(i, j, " "), 1+j*1000)
-				req := rig.request(http.MethodPost, fmt.Sprintf("/%d/%d", i, j), strings.NewReader(text))
-				res, err := rig.front.Client().Do(req)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				body, err := io.ReadAll(res.Body)
-				_ = res.Body.Close()
-				if want := fmt.Sprintf("/%d/%d %s", i, j, text); err != nil || string(body) != want {
-					t.Errorf("%d/%d got another answer: %v", i, j, err)
-				}
-			}
-		})
-	}
-	clients.Wait()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/platformd/platformd/plugin-api/link"
+	"github.com/platformd/platformd/plugin-api/link/internal/hop"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
@@ -66,10 +67,11 @@ func Serve(ln net.Listener, config ServerConfig) *Server {
 		ReadHeaderTimeout: headPatience,
 		ErrorLog:          config.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Error}),
 		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnContext:       withServerConn,
 	}
 	go func() {
 		defer close(s.served)
-		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(serverListener{ln}); !errors.Is(err, http.ErrServerClosed) {
 			config.Log.Error("the data socket accepts no more connections; restart the module", "error", err)
 		}
 	}()
@@ -108,11 +110,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			"the core's headers cannot be read ("+err.Error()+"); run a core and a module of matching versions"))
 		return
 	}
+	noteOffer(r.Context(), len(r.Header[headerHandover]) > 0)
 	call.Path = r.URL.Path
 	ctx, cancel := callContext(r.Context(), call)
 	defer cancel()
 	r = forHandler(r.WithContext(ctx), call)
-	if framingOf(r).streamed() {
+	if hop.FramingOf(r).Streamed() {
 		s.serveUpload(w, r)
 		return
 	}
@@ -127,7 +130,7 @@ func (s *Server) serveUpload(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	s.handler.ServeHTTP(w, r)
 	if !body.ended.Load() {
-		refuseRest(w) // a connection in the middle of a body carries no other request
+		hop.RefuseRest(w) // a connection in the middle of a body carries no other request
 	}
 }
 
@@ -139,10 +142,17 @@ type endNoting struct {
 
 func (b *endNoting) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if atEnd(err) {
+	if hop.AtEnd(err) {
 		b.ended.Store(true)
 	}
 	return n, err
+}
+
+// WriteTo lets io.Copy read large pieces: its own buffers, and those of some writers, are small.
+func (b *endNoting) WriteTo(w io.Writer) (int64, error) {
+	buf := hop.GetBuffer()
+	defer hop.PutBuffer(buf)
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{b}, buf[:])
 }
 
 // refuse answers a peer that is not the core, or not one that this module understands, and hangs up.
@@ -165,7 +175,7 @@ func forHandler(r *http.Request, call *link.Call) *http.Request {
 	for _, param := range call.Params {
 		r.SetPathValue(param.Name, param.Value)
 	}
-	if framingOf(r) == inline && !expectsContinue(r) {
+	if hop.FramingOf(r) == hop.Inline && !hop.ExpectsContinue(r) {
 		r.Body = eager(r.Body, int(r.ContentLength))
 	}
 	return r

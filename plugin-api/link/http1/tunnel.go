@@ -8,13 +8,16 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"github.com/platformd/platformd/plugin-api/link/internal/hop"
 )
 
 // tunnelBuffer is what each direction of a quiet tunnel holds. One that fills it gets a larger one: most upgraded
 // connections carry small messages, and there may be many of them.
 const tunnelBuffer = 4 << 10
 
-// switchProtocols answers 101 on the client's connection and copies bytes both ways until both directions have ended.
+// switchProtocols answers 101 on the client's connection. Then the module gets the client's socket, if that is possible; else
+// bytes are copied both ways until both directions have ended.
 func (x *exchange) switchProtocols(protocol string) error {
 	if protocol == "" || !strings.EqualFold(x.answer.upgrade, protocol) {
 		return x.failure(fmt.Errorf("%w: it switches to protocol %q, the client asked for %q",
@@ -28,15 +31,19 @@ func (x *exchange) switchProtocols(protocol string) error {
 	if err := x.welcome(client, buffered); err != nil {
 		return nil // the client is gone, and there is nobody left to tell
 	}
-	x.tunnel(client)
+	if x.lend != nil && x.answer.takes {
+		x.handOver()
+	} else {
+		x.tunnel(client)
+	}
 	return nil
 }
 
 // welcome sends each side what the other one has already said. Hijack has cleared the client's deadlines.
 func (x *exchange) welcome(client net.Conn, buffered *bufio.ReadWriter) error {
 	header := x.w.Header()
-	x.answer.length = -1 // 101 has no body
-	x.answer.copyTo(header)
+	x.answer.Length = -1 // 101 has no body
+	x.answer.CopyTo(header, false)
 	header.Set("Connection", "Upgrade")
 	header.Set("Upgrade", x.answer.upgrade)
 	if _, err := buffered.WriteString("HTTP/1.1 101 Switching Protocols\r\n"); err != nil {
@@ -95,8 +102,8 @@ func copyPieces(dst io.Writer, src io.Reader) error {
 			return err
 		}
 		if n == len(buf) && !large {
-			pooled := getBuffer()
-			defer putBuffer(pooled)
+			pooled := hop.GetBuffer()
+			defer hop.PutBuffer(pooled)
 			buf, large = pooled[:], true
 		}
 	}

@@ -3,74 +3,18 @@ package http1
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
 
-	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/plugin-api/link/internal/linktest"
 )
 
-func upgradable(r *rig, _ *ClientConfig) { r.stream = true }
-
-func echoSocket(w http.ResponseWriter, r *http.Request) {
-	c, err := websocket.Accept(w, r, nil)
-	if err != nil {
-		return
-	}
-	defer func() { _ = c.CloseNow() }()
-	c.SetReadLimit(-1)
-	for {
-		kind, message, err := c.Read(r.Context())
-		if err != nil {
-			return
-		}
-		if c.Write(r.Context(), kind, message) != nil {
-			return
-		}
-	}
-}
-
-func TestUpgradeCarriesWebSockets(t *testing.T) {
-	t.Parallel()
-	for _, raw := range []bool{false, true} {
-		rig := serveModule(t, echoSocket, upgradable, func(r *rig, _ *ClientConfig) { r.raw = raw })
-		rig.wrap = func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request, func()) {
-			w.Header().Set("X-Request-Id", "core")
-			return w, r, func() {}
-		}
-		c, res, err := websocket.Dial(t.Context(), rig.front.URL, nil)
-		require.NoError(t, err)
-		require.Equal(t, "core", res.Header.Get("X-Request-Id"))
-		c.SetReadLimit(-1)
-		for _, size := range []int{0, 1, 125, 70000, 1 << 20} {
-			message := bytes.Repeat([]byte("x"), size)
-			require.NoError(t, c.Write(t.Context(), websocket.MessageBinary, message))
-			_, echo, err := c.Read(t.Context())
-			require.NoError(t, err)
-			require.Equal(t, message, append([]byte{}, echo...))
-		}
-		require.NoError(t, c.Close(websocket.StatusNormalClosure, "bye"))
-		require.NoError(t, rig.result())
-		rig.idle(0)
-	}
-}
-
-func TestUpgradeEndsWithTheContext(t *testing.T) {
-	t.Parallel()
-	rig := serveModule(t, echoSocket, upgradable)
-	drain := make(chan context.CancelFunc, 1)
-	rig.wrap = withCancel(drain)
-	c, _, err := websocket.Dial(t.Context(), rig.front.URL, nil)
-	require.NoError(t, err)
-	(<-drain)()
-	_, _, err = c.Read(t.Context())
-	require.Error(t, err)
-	require.NoError(t, rig.result())
-}
+func upgradable(r *rig, _ *ClientConfig) { r.Stream = true }
 
 // switcher is a module that agrees to switch to the protocol "test", with early bytes in the same write as the head.
 func switcher(t *testing.T, talk func(c *peer)) *rig {
@@ -92,7 +36,7 @@ func TestUpgradePassesHalfClosesOn(t *testing.T) {
 			all, _ := io.ReadAll(c)
 			_, _ = c.Write(bytes.ToUpper(all))
 		})
-		c := rig.dial()
+		c := rig.Dial()
 		_, err := io.WriteString(c, switchRequest+"sent with the head, ")
 		require.NoError(t, err)
 		reader := bufio.NewReader(c)
@@ -101,11 +45,11 @@ func TestUpgradePassesHalfClosesOn(t *testing.T) {
 		require.Equal(t, http.Header{"Connection": {"Upgrade"}, "Upgrade": {"test"}, "X-Own": {"1"}}, res.Header)
 		_, err = io.WriteString(c, "sent later")
 		require.NoError(t, err)
-		require.NoError(t, halfClose(c))
+		require.NoError(t, linktest.HalfClose(c))
 		all, err := io.ReadAll(reader)
 		require.NoError(t, err)
 		require.Equal(t, "earlySENT WITH THE HEAD, SENT LATER", string(all))
-		require.NoError(t, rig.result())
+		require.NoError(t, rig.Result())
 	})
 	t.Run("the module ends first", func(t *testing.T) {
 		t.Parallel()
@@ -115,7 +59,7 @@ func TestUpgradePassesHalfClosesOn(t *testing.T) {
 			all, _ := io.ReadAll(c)
 			got <- string(all)
 		})
-		c := rig.dial()
+		c := rig.Dial()
 		_, err := io.WriteString(c, switchRequest)
 		require.NoError(t, err)
 		all, err := io.ReadAll(c)
@@ -123,9 +67,9 @@ func TestUpgradePassesHalfClosesOn(t *testing.T) {
 		require.True(t, strings.HasSuffix(string(all), "\r\n\r\nearly"))
 		_, err = io.WriteString(c, "still heard")
 		require.NoError(t, err)
-		require.NoError(t, halfClose(c))
+		require.NoError(t, linktest.HalfClose(c))
 		require.Equal(t, "still heard", <-got)
-		require.NoError(t, rig.result())
+		require.NoError(t, rig.Result())
 	})
 }
 
@@ -136,9 +80,9 @@ func TestUpgradeEndsWithEitherSide(t *testing.T) {
 		ended := make(chan struct{})
 		rig := switcher(t, func(c *peer) {
 			defer close(ended)
-			_, _ = io.Copy(c, zeros{})
+			_, _ = io.Copy(c, linktest.Zeros{})
 		})
-		c := rig.dial()
+		c := rig.Dial()
 		_, err := io.WriteString(c, switchRequest)
 		require.NoError(t, err)
 		_, err = io.ReadFull(c, make([]byte, 1000))
@@ -148,90 +92,44 @@ func TestUpgradeEndsWithEitherSide(t *testing.T) {
 		require.NoError(t, tcp.SetLinger(0))
 		require.NoError(t, c.Close())
 		<-ended
-		require.NoError(t, rig.result())
+		require.NoError(t, rig.Result())
 	})
 	t.Run("the module dies", func(t *testing.T) {
 		t.Parallel()
 		rig := switcher(t, func(c *peer) { _ = c.Close() })
-		c := rig.dial()
+		c := rig.Dial()
 		_, err := io.WriteString(c, switchRequest)
 		require.NoError(t, err)
 		_, err = io.ReadAll(c)
 		require.NoError(t, err)
 		_, err = io.WriteString(c, "x") // what the module cannot hear any more ends the tunnel
 		require.NoError(t, err)
-		require.NoError(t, rig.result())
+		require.NoError(t, rig.Result())
 	})
-}
-
-func TestUpgradeThatTheModuleDeclines(t *testing.T) {
-	t.Parallel()
-	rig := serveModule(t, func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(http.StatusUpgradeRequired)
-		_, _ = io.WriteString(w, r.Header.Get("Upgrade")+" "+r.Header.Get("Connection"))
-	}, upgradable)
-	res, body := rig.do(http.MethodGet, "/", nil, func(r *http.Request) {
-		r.Header.Set("Connection", "Upgrade")
-		r.Header.Set("Upgrade", "test")
-	})
-	require.Equal(t, http.StatusUpgradeRequired, res.StatusCode)
-	require.Equal(t, "test Upgrade", body)
-	rig.idle(1)
 }
 
 func TestUpgradeToAnotherProtocolIsRefused(t *testing.T) {
 	t.Parallel()
 	rig := switcher(t, func(*peer) {})
-	res, _ := rig.do(http.MethodGet, "/", nil, func(r *http.Request) {
+	res, _ := rig.Do(http.MethodGet, "/", nil, func(r *http.Request) {
 		r.Header.Set("Connection", "Upgrade")
 		r.Header.Set("Upgrade", "other")
 	})
 	require.Equal(t, http.StatusBadGateway, res.StatusCode)
-	require.ErrorContains(t, rig.result(), `switches to protocol "test", the client asked for "other"`)
+	require.ErrorContains(t, rig.Result(), `switches to protocol "test", the client asked for "other"`)
 }
 
 func TestUpgradeOfAConnectionThatCannotBeTakenOver(t *testing.T) {
 	t.Parallel()
 	rig := switcher(t, func(c *peer) { _, _ = io.Copy(io.Discard, c) })
-	rig.raw = true
-	rig.wrap = func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request, func()) {
+	rig.Raw = true
+	rig.Wrap = func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request, func()) {
 		return struct{ http.ResponseWriter }{w}, r, func() {}
 	}
-	res, _ := rig.do(http.MethodGet, "/", nil, func(r *http.Request) {
+	res, _ := rig.Do(http.MethodGet, "/", nil, func(r *http.Request) {
 		r.Header.Set("Connection", "Upgrade")
 		r.Header.Set("Upgrade", "test")
 	})
 	require.Equal(t, http.StatusBadGateway, res.StatusCode)
-	require.ErrorIs(t, rig.result(), http.ErrNotSupported)
-}
-
-func TestUpgradeRefusesWhatIsNone(t *testing.T) {
-	t.Parallel()
-	rig := serveModule(t, func(http.ResponseWriter, *http.Request) {}, upgradable)
-	for _, header := range []http.Header{
-		{},
-		{"Upgrade": {"test"}},
-		{"Upgrade": {"test", "test"}, "Connection": {"upgrade"}},
-		{"Connection": {"upgrade"}},
-	} {
-		res, _ := rig.do(http.MethodGet, "/", nil, func(r *http.Request) { r.Header = header })
-		require.Equal(t, http.StatusBadGateway, res.StatusCode, header)
-	}
-	res, _ := rig.do(http.MethodPost, "/", strings.NewReader("x"), func(r *http.Request) {
-		r.Header = http.Header{"Upgrade": {"test"}, "Connection": {"upgrade"}}
-	})
-	require.Equal(t, http.StatusBadRequest, res.StatusCode, "with a body")
-	require.Zero(t, rig.ln.accepted.Load())
-}
-
-func TestExchangeDropsUpgrades(t *testing.T) {
-	t.Parallel()
-	rig := serveModule(t, func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, r.Header.Get("Upgrade")+r.Header.Get("Connection"))
-	})
-	_, body := rig.do(http.MethodGet, "/", nil, func(r *http.Request) {
-		r.Header.Set("Connection", "Upgrade")
-		r.Header.Set("Upgrade", "websocket")
-	})
-	require.Empty(t, body)
+	require.ErrorIs(t, rig.Result(), http.ErrNotSupported)
 }

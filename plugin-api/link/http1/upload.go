@@ -1,17 +1,14 @@
 package http1
 
 import (
-	"io"
-	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/platformd/platformd/plugin-api/link/internal/hop"
 )
 
 const (
-	// uploadBuffer is how much of a body is in memory at once.
-	uploadBuffer = 64 << 10
 	// continuePatience is how long a module may take to ask for a body whose client waits to be asked; then it is sent
 	// anyhow, because some servers never ask (RFC 9110, section 10.1.1).
 	continuePatience = time.Second
@@ -40,7 +37,7 @@ func startUpload(x *exchange) *upload {
 		x: x, conn: x.conn,
 		asked: make(chan struct{}), quit: make(chan struct{}), done: make(chan struct{}),
 	}
-	if !expectsContinue(x.r) {
+	if !hop.ExpectsContinue(x.r) {
 		u.ask()
 	}
 	go u.run()
@@ -56,13 +53,13 @@ func (u *upload) run() {
 		return
 	}
 	var err error
-	if u.x.framing == chunked {
+	if u.x.framing == hop.Chunked {
 		err = u.sendChunked()
 	} else {
 		err = u.sendSized()
 	}
 	u.complete = err == nil
-	if u.x.watch.bodyFault() != nil {
+	if u.x.watch.BodyFault() != nil {
 		_ = u.conn.Close() // the module must not wait for what will never come
 	}
 }
@@ -82,12 +79,12 @@ func (u *upload) wanted() bool {
 }
 
 func (u *upload) sendSized() error {
-	buf := getBuffer()
-	defer putBuffer(buf)
+	buf := hop.GetBuffer()
+	defer hop.PutBuffer(buf)
 	for left := u.x.r.ContentLength; ; {
-		n, err := u.x.watch.read(u.x.r.Body, buf[:])
+		n, err := u.x.watch.Read(u.x.r.Body, buf[:])
 		if left -= int64(n); left < 0 {
-			return u.x.watch.badBody(errLongBody)
+			return u.x.watch.BadBody(hop.ErrLongBody)
 		}
 		if n > 0 {
 			if _, err := u.conn.Write(buf[:n]); err != nil {
@@ -95,23 +92,23 @@ func (u *upload) sendSized() error {
 			}
 		}
 		if err != nil {
-			return u.x.endOfBody(err, left == 0)
+			return u.x.watch.EndOfBody(err, left == 0)
 		}
 	}
 }
 
 func (u *upload) sendChunked() error {
-	buf := getBuffer()
-	defer putBuffer(buf)
+	buf := hop.GetBuffer()
+	defer hop.PutBuffer(buf)
 	for {
-		n, err := u.x.watch.read(u.x.r.Body, buf[chunkFrame:len(buf)-2])
+		n, err := u.x.watch.Read(u.x.r.Body, buf[chunkFrame:len(buf)-2])
 		if n > 0 {
 			if err := u.sendChunk(buf, n); err != nil {
 				return err
 			}
 		}
 		if err != nil {
-			if err := u.x.endOfBody(err, true); err != nil {
+			if err := u.x.watch.EndOfBody(err, true); err != nil {
 				return err
 			}
 			return u.sendTrailers()
@@ -120,7 +117,7 @@ func (u *upload) sendChunked() error {
 }
 
 // sendChunk frames the n bytes at chunkFrame where they are, so that each chunk is one write.
-func (u *upload) sendChunk(buf *[uploadBuffer]byte, n int) error {
+func (u *upload) sendChunk(buf *[hop.BufferSize]byte, n int) error {
 	size := strconv.AppendInt(make([]byte, 0, chunkFrame), int64(n), 16)
 	size = append(size, '\r', '\n')
 	start := chunkFrame - len(size)
@@ -134,7 +131,7 @@ func (u *upload) sendChunk(buf *[uploadBuffer]byte, n int) error {
 func (u *upload) sendTrailers() error {
 	last := []byte("0\r\n")
 	for name, values := range u.x.r.Trailer {
-		if !allowedTrailer(name) || !validField(name, values) {
+		if !hop.AllowedTrailer(name) || !hop.ValidField(name, values) {
 			continue
 		}
 		for _, value := range values {
@@ -161,7 +158,7 @@ func (u *upload) settle(answered bool) {
 	}
 	<-u.done
 	if !u.complete {
-		u.x.watch.giveUpBody()
+		u.x.watch.GiveUpBody()
 	}
 }
 
@@ -171,7 +168,7 @@ func (u *upload) unblock(waited bool) {
 	if !waited {
 		u.waitBriefly()
 	}
-	u.x.watch.giveUpBody()
+	u.x.watch.GiveUpBody()
 }
 
 func (u *upload) waitBriefly() {
@@ -194,29 +191,3 @@ func closed(c <-chan struct{}) bool {
 		return false
 	}
 }
-
-// refuseRest tells net/http that the rest of the request's body will not be read: it must neither wait for it nor take it
-// for the next request, and should let the client read the answer before it closes the connection. A body limit that is
-// exceeded is the one public way to say so.
-func refuseRest(w http.ResponseWriter) {
-	limit := http.MaxBytesReader(innermost(w), io.NopCloser(strings.NewReader("rest")), 0)
-	_, _ = limit.Read(make([]byte, 1))
-}
-
-// innermost returns the server's own ResponseWriter.
-func innermost(w http.ResponseWriter) http.ResponseWriter {
-	for {
-		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return w
-		}
-		w = wrapper.Unwrap()
-	}
-}
-
-// buffers are shared by all exchanges of the process.
-var buffers = sync.Pool{New: func() any { return new([uploadBuffer]byte) }}
-
-func getBuffer() *[uploadBuffer]byte { return buffers.Get().(*[uploadBuffer]byte) } //nolint:errcheck // New makes no other
-
-func putBuffer(buf *[uploadBuffer]byte) { buffers.Put(buf) }

@@ -22,6 +22,9 @@ import (
 
 const envModule = "INSTANCETEST_MODULE"
 
+// patience bounds a launch on a busy machine.
+const patience = 30 * time.Second
+
 // Main is the body of a TestMain: in a copy that was launched as a module it serves that module and does not return; else
 // it returns, and the caller runs its tests.
 func Main(modules map[string]func() pluginapi.Module) {
@@ -62,13 +65,36 @@ func Spec(t testing.TB, module string) instance.Spec {
 // Launch launches the module and initialises it; it is killed at the end of the test.
 func Launch(t testing.TB, launcher *instance.Launcher, module string) *instance.Instance {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	inst := launch(t, launcher, module)
+	_, err := inst.Describe(t.Context())
+	require.NoError(t, err)
+	initialise(t, inst, module)
+	return inst
+}
+
+// LaunchHTTP1 is Launch for exchanges in HTTP/1.1, which a handler can take over.
+func LaunchHTTP1(t testing.TB, launcher *instance.Launcher, module string) *instance.Instance {
+	t.Helper()
+	inst := launch(t, launcher, module)
+	initialise(t, inst, module)
+	return inst
+}
+
+func launch(t testing.TB, launcher *instance.Launcher, module string) *instance.Instance {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	inst, err := launcher.Launch(ctx, Spec(t, module))
 	require.NoError(t, err)
 	t.Cleanup(inst.Kill)
-	require.NoError(t, inst.Init(ctx, &modulev1.InitRequest{Name: module, Version: "1.0.0"}))
 	return inst
+}
+
+func initialise(t testing.TB, inst *instance.Instance, module string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	require.NoError(t, inst.Init(ctx, &modulev1.InitRequest{Name: module, Version: "1.0.0"}))
 }
 
 type testOutput struct{ io.Writer }

@@ -118,7 +118,9 @@ type DescribeResponse struct {
 	// Migration ids in the order they must run.
 	Migrations []string `protobuf:"bytes,3,rep,name=migrations,proto3" json:"migrations,omitempty"`
 	// Version of the SDK the binary was built with; for people, never for decisions.
-	Sdk           string `protobuf:"bytes,4,opt,name=sdk,proto3" json:"sdk,omitempty"`
+	Sdk string `protobuf:"bytes,4,opt,name=sdk,proto3" json:"sdk,omitempty"`
+	// Version of the link that the data socket speaks besides HTTP/1.1; 0 if none. A core that does not know it speaks HTTP/1.1.
+	Link          uint32 `protobuf:"varint,5,opt,name=link,proto3" json:"link,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -179,6 +181,13 @@ func (x *DescribeResponse) GetSdk() string {
 		return x.Sdk
 	}
 	return ""
+}
+
+func (x *DescribeResponse) GetLink() uint32 {
+	if x != nil {
+		return x.Link
+	}
+	return 0
 }
 
 // Database is where a module's own data lives. It travels on the handshake connection only.
@@ -715,14 +724,15 @@ var File_platform_module_v1_module_proto protoreflect.FileDescriptor
 const file_platform_module_v1_module_proto_rawDesc = "" +
 	"\n" +
 	"\x1fplatform/module/v1/module.proto\x12\x12platform.module.v1\"\x11\n" +
-	"\x0fDescribeRequest\"r\n" +
+	"\x0fDescribeRequest\"\x86\x01\n" +
 	"\x10DescribeResponse\x12\x16\n" +
 	"\x06routes\x18\x01 \x03(\tR\x06routes\x12\x14\n" +
 	"\x05mount\x18\x02 \x01(\bR\x05mount\x12\x1e\n" +
 	"\n" +
 	"migrations\x18\x03 \x03(\tR\n" +
 	"migrations\x12\x10\n" +
-	"\x03sdk\x18\x04 \x01(\tR\x03sdk\"]\n" +
+	"\x03sdk\x18\x04 \x01(\tR\x03sdk\x12\x12\n" +
+	"\x04link\x18\x05 \x01(\rR\x04link\"]\n" +
 	"\bDatabase\x12\x16\n" +
 	"\x06driver\x18\x01 \x01(\tR\x06driver\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12!\n" +

@@ -1,4 +1,4 @@
-package http1
+package conformance
 
 import (
 	"crypto/sha256"
@@ -19,10 +19,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformd/platformd/plugin-api/link"
+	"github.com/platformd/platformd/plugin-api/link/http1"
+	"github.com/platformd/platformd/plugin-api/link/internal/hop"
+	"github.com/platformd/platformd/plugin-api/link/internal/linktest"
 )
 
 func TestExchangeTellsTheModuleWhatTheCoreDecided(t *testing.T) {
-	t.Parallel()
+	each(t, exchangeTellsTheModuleWhatTheCoreDecided)
+}
+
+func exchangeTellsTheModuleWhatTheCoreDecided(t *testing.T, on transport) {
 	sent := &link.Call{
 		Route:     "getComment",
 		Params:    []link.Param{{Name: "id", Value: "a/b ü"}, {Name: "rest", Value: "x%2fy\n"}},
@@ -33,7 +39,7 @@ func TestExchangeTellsTheModuleWhatTheCoreDecided(t *testing.T) {
 	var got link.Call
 	var params []string
 	var left time.Duration
-	rig := serveModule(t, func(w http.ResponseWriter, r *http.Request) {
+	rig := on.module(t, func(w http.ResponseWriter, r *http.Request) {
 		got = *link.FromContext(r.Context())
 		params = []string{r.PathValue("id"), r.PathValue("rest")}
 		deadline, _ := r.Context().Deadline()
@@ -41,8 +47,8 @@ func TestExchangeTellsTheModuleWhatTheCoreDecided(t *testing.T) {
 		w.WriteHeader(http.StatusTeapot)
 		_, _ = fmt.Fprintf(w, "%s %s %s %v", r.Method, r.Host, r.URL.RawQuery, r.Header)
 	})
-	rig.call = func(*http.Request) *link.Call { return sent }
-	res, body := rig.do(http.MethodGet, "/ignored?q=a%20b&q=<ü>", nil, func(r *http.Request) {
+	rig.Call = func(*http.Request) *link.Call { return sent }
+	res, body := rig.Do(http.MethodGet, "/ignored?q=a%20b&q=<ü>", nil, func(r *http.Request) {
 		r.Host = "example.org"
 		r.Header = http.Header{"User-Agent": {"test"}, "Cookie": {"a=b"}, "X-List": {"1", "2"}, "Authorization": {"Bearer x"}}
 	})
@@ -54,9 +60,10 @@ func TestExchangeTellsTheModuleWhatTheCoreDecided(t *testing.T) {
 		"map[Accept-Encoding:[gzip] Cookie:[a=b] User-Agent:[test] X-List:[1 2]]", body)
 }
 
-func TestExchangeSmallJSON(t *testing.T) {
-	t.Parallel()
-	rig := serveModule(t, func(w http.ResponseWriter, r *http.Request) {
+func TestExchangeSmallJSON(t *testing.T) { each(t, exchangeSmallJSON) }
+
+func exchangeSmallJSON(t *testing.T, on transport) {
+	rig := on.module(t, func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil || r.ContentLength != int64(len(body)) {
 			w.WriteHeader(http.StatusBadRequest)
@@ -67,22 +74,26 @@ func TestExchangeSmallJSON(t *testing.T) {
 		w.WriteHeader(http.StatusCreated)
 		_, _ = w.Write(body)
 	})
-	res, body := rig.do(http.MethodPost, "/posts", strings.NewReader(`{"title":"x"}`))
+	res, body := rig.Do(http.MethodPost, "/posts", strings.NewReader(`{"title":"x"}`))
 	require.Equal(t, http.StatusCreated, res.StatusCode)
 	require.JSONEq(t, `{"title":"x"}`, body)
 	require.Equal(t, []string{"a=1", "b=2"}, res.Header["Set-Cookie"])
 	require.EqualValues(t, 13, res.ContentLength)
-	require.NoError(t, rig.result())
+	require.NoError(t, rig.Result())
 }
 
-func TestExchangeBodiesOfEverySize(t *testing.T) {
-	t.Parallel()
-	rig := serveModule(t, func(w http.ResponseWriter, r *http.Request) {
+func TestExchangeBodiesOfEverySize(t *testing.T) { each(t, exchangeBodiesOfEverySize) }
+
+func exchangeBodiesOfEverySize(t *testing.T, on transport) {
+	rig := on.module(t, func(w http.ResponseWriter, r *http.Request) {
 		sum := sha256.New()
 		n, err := io.Copy(sum, r.Body)
 		_, _ = fmt.Fprintf(w, "%d %d %x %v", r.ContentLength, n, sum.Sum(nil), err)
 	})
-	for _, size := range []int{0, 1, 4095, maxInline - 1, maxInline, maxInline + 1, uploadBuffer, uploadBuffer + 1, 1 << 20} {
+	for _, size := range []int{
+		0, 1, 4095, hop.MaxInline - 1, hop.MaxInline, hop.MaxInline + 1, 65535, 65536, 65537,
+		hop.BufferSize - 1, hop.BufferSize, hop.BufferSize + 1, 1<<20 - 1, 1 << 20, 1<<20 + 1,
+	} {
 		for _, known := range []bool{true, false} {
 			content := strings.Repeat("platform", size/8+1)[:size]
 			var body io.Reader = strings.NewReader(content)
@@ -90,21 +101,22 @@ func TestExchangeBodiesOfEverySize(t *testing.T) {
 			if !known && size > 0 { // net/http's client sends no chunked body that is empty
 				body, declared = io.MultiReader(body), -1
 			}
-			_, got := rig.do(http.MethodPut, "/", body)
+			_, got := rig.Do(http.MethodPut, "/", body)
 			sum := sha256.Sum256([]byte(content))
 			want := fmt.Sprintf("%d %d %s <nil>", declared, size, hex.EncodeToString(sum[:]))
 			require.Equal(t, want, got, "size %d, known %v", size, known)
 		}
 	}
-	require.EqualValues(t, 1, rig.ln.accepted.Load(), "every body leaves its connection usable")
+	require.LessOrEqual(t, rig.Listener.Accepted.Load(), on.conns, "every body leaves its connection usable")
 }
 
-func TestExchangeEchoesWhileItUploads(t *testing.T) {
-	t.Parallel()
+func TestExchangeEchoesWhileItUploads(t *testing.T) { each(t, exchangeEchoesWhileItUploads) }
+
+func exchangeEchoesWhileItUploads(t *testing.T, on transport) {
 	const size = 10 << 20
-	rig := serveModule(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	rig := on.module(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
 	in, out := sha256.New(), sha256.New()
-	res := rig.start(http.MethodPost, "/", io.TeeReader(io.LimitReader(zeros{}, size), in))
+	res := rig.Start(http.MethodPost, "/", io.TeeReader(io.LimitReader(linktest.Zeros{}, size), in))
 	defer res.Body.Close()
 	n, err := io.Copy(out, res.Body)
 	require.NoError(t, err)
@@ -113,17 +125,19 @@ func TestExchangeEchoesWhileItUploads(t *testing.T) {
 }
 
 // Not parallel, as the next one: they measure what the process allocates.
-func TestExchangeDownloadsInConstantMemory(t *testing.T) {
+func TestExchangeDownloadsInConstantMemory(t *testing.T) { alone(t, exchangeDownloadsInConstantMemory) }
+
+func exchangeDownloadsInConstantMemory(t *testing.T, on transport) {
 	const size = 64 << 20
 	for _, known := range []bool{true, false} {
-		rig := serveModule(t, func(w http.ResponseWriter, _ *http.Request) {
+		rig := on.module(t, func(w http.ResponseWriter, _ *http.Request) {
 			if known {
 				w.Header().Set("Content-Length", fmt.Sprint(size))
 			}
-			_, _ = io.Copy(w, io.LimitReader(zeros{}, size))
+			_, _ = io.Copy(w, io.LimitReader(linktest.Zeros{}, size))
 		})
 		allocated := allocatedBy(func() {
-			res := rig.start(http.MethodGet, "/", nil)
+			res := rig.Start(http.MethodGet, "/", nil)
 			defer res.Body.Close()
 			n, err := io.Copy(io.Discard, res.Body)
 			require.NoError(t, err)
@@ -133,15 +147,17 @@ func TestExchangeDownloadsInConstantMemory(t *testing.T) {
 	}
 }
 
-func TestExchangeUploadsInConstantMemory(t *testing.T) {
+func TestExchangeUploadsInConstantMemory(t *testing.T) { alone(t, exchangeUploadsInConstantMemory) }
+
+func exchangeUploadsInConstantMemory(t *testing.T, on transport) {
 	const size = 64 << 20
-	rig := serveModule(t, func(w http.ResponseWriter, r *http.Request) {
+	rig := on.module(t, func(w http.ResponseWriter, r *http.Request) {
 		n, err := io.Copy(io.Discard, r.Body)
 		_, _ = fmt.Fprint(w, n, err)
 	})
 	for _, declared := range []int64{size, -1} {
 		allocated := allocatedBy(func() {
-			_, body := rig.do(http.MethodPut, "/", io.LimitReader(zeros{}, size), func(r *http.Request) {
+			_, body := rig.Do(http.MethodPut, "/", io.LimitReader(linktest.Zeros{}, size), func(r *http.Request) {
 				r.ContentLength = declared
 			})
 			require.Equal(t, fmt.Sprint(size, nil), body)
@@ -160,9 +176,12 @@ func allocatedBy(f func()) uint64 {
 }
 
 func TestExchangeSlowReaderHoldsTheModuleBack(t *testing.T) {
-	t.Parallel()
+	each(t, exchangeSlowReaderHoldsTheModuleBack)
+}
+
+func exchangeSlowReaderHoldsTheModuleBack(t *testing.T, on transport) {
 	var written atomic.Int64
-	rig := serveModule(t, func(w http.ResponseWriter, _ *http.Request) {
+	rig := on.module(t, func(w http.ResponseWriter, _ *http.Request) {
 		for {
 			n, err := w.Write(make([]byte, 64<<10))
 			written.Add(int64(n))
@@ -171,72 +190,56 @@ func TestExchangeSlowReaderHoldsTheModuleBack(t *testing.T) {
 			}
 		}
 	})
-	res := rig.start(http.MethodGet, "/", nil)
-	held := settled(t, &written)
+	res := rig.Start(http.MethodGet, "/", nil)
+	held := linktest.Settled(t, &written)
 	require.Less(t, held, int64(32<<20), "what the module could write although nobody reads")
 	_, err := io.CopyN(io.Discard, res.Body, held+1<<20)
 	require.NoError(t, err)
 	require.Greater(t, written.Load(), held, "reading lets the module go on")
 	_ = res.Body.Close()
-	require.ErrorContains(t, rig.abort(), "context canceled")
+	require.ErrorContains(t, rig.Abort(), "context canceled")
 }
 
 func TestExchangeSlowModuleHoldsTheClientBack(t *testing.T) {
-	t.Parallel()
+	each(t, exchangeSlowModuleHoldsTheClientBack)
+}
+
+func exchangeSlowModuleHoldsTheClientBack(t *testing.T, on transport) {
 	var sent atomic.Int64
 	release := make(chan struct{})
-	rig := serveModule(t, func(_ http.ResponseWriter, r *http.Request) {
+	rig := on.module(t, func(_ http.ResponseWriter, r *http.Request) {
 		<-release
 		_, _ = io.Copy(io.Discard, r.Body)
 	})
 	const size = 64 << 20
-	body := readerFunc(func(p []byte) (int, error) {
+	body := linktest.ReaderFunc(func(p []byte) (int, error) {
 		sent.Add(int64(len(p)))
 		return len(p), nil
 	})
-	req := rig.request(http.MethodPut, "/", io.LimitReader(body, size))
+	req := rig.Request(http.MethodPut, "/", io.LimitReader(body, size))
 	answered := make(chan error, 1)
 	go func() {
-		res, err := rig.front.Client().Do(req)
+		res, err := rig.Front.Client().Do(req)
 		if err == nil {
 			_ = res.Body.Close()
 		}
 		answered <- err
 	}()
-	held := settled(t, &sent)
+	held := linktest.Settled(t, &sent)
 	require.Less(t, held, int64(32<<20), "what the client could send although the module does not read")
 	close(release)
 	require.NoError(t, <-answered)
 	require.EqualValues(t, size, sent.Load())
 }
 
-// settled waits until a counter has moved, and then stands still, and returns it.
-func settled(t *testing.T, counter *atomic.Int64) int64 {
-	t.Helper()
-	var last int64
-	still := 0
-	require.Eventually(t, func() bool {
-		now := counter.Load()
-		if still++; now != last || now == 0 {
-			still = 0
-		}
-		last = now
-		return still >= 10
-	}, patience, 20*time.Millisecond)
-	return last
-}
+func TestExchangeSendsEventsAtOnce(t *testing.T) { each(t, exchangeSendsEventsAtOnce) }
 
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
-func TestExchangeSendsEventsAtOnce(t *testing.T) {
-	t.Parallel()
+func exchangeSendsEventsAtOnce(t *testing.T, on transport) {
 	for name, length := range map[string]string{"chunked": "", "with a Content-Length": "30"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			next := make(chan struct{})
-			rig := serveModule(t, func(w http.ResponseWriter, r *http.Request) {
+			rig := on.module(t, func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 				if length != "" {
 					w.Header().Set("Content-Length", length)
@@ -250,7 +253,7 @@ func TestExchangeSendsEventsAtOnce(t *testing.T) {
 					_, _ = fmt.Fprintf(w, "data: %d\n\n\n", i)
 				}
 			})
-			res := rig.start(http.MethodGet, "/feed", nil) // the head comes before the first event
+			res := rig.Start(http.MethodGet, "/feed", nil) // the head comes before the first event
 			defer res.Body.Close()
 			for i := range 3 {
 				next <- struct{}{}
@@ -266,9 +269,10 @@ func TestExchangeSendsEventsAtOnce(t *testing.T) {
 	}
 }
 
-func TestExchangeForwardsTrailersBothWays(t *testing.T) {
-	t.Parallel()
-	rig := serveModule(t, func(w http.ResponseWriter, r *http.Request) {
+func TestExchangeForwardsTrailersBothWays(t *testing.T) { each(t, exchangeForwardsTrailersBothWays) }
+
+func exchangeForwardsTrailersBothWays(t *testing.T, on transport) {
+	rig := on.module(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		w.Header().Set("Trailer", "X-Announced, X-Empty")
 		_, _ = w.Write(body)
@@ -278,7 +282,7 @@ func TestExchangeForwardsTrailersBothWays(t *testing.T) {
 		w.Header().Set(http.TrailerPrefix+"Set-Cookie", "spoof")
 	})
 	for _, content := range []string{"x", ""} {
-		res, body := rig.do(http.MethodPost, "/", io.MultiReader(strings.NewReader(content)), func(r *http.Request) {
+		res, body := rig.Do(http.MethodPost, "/", io.MultiReader(strings.NewReader(content)), func(r *http.Request) {
 			r.ContentLength = -1
 			r.Trailer = http.Header{
 				"X-Sum": {"42"}, "Platformd-Principal": {"spoof"}, "Platformd_principal": {"spoof"}, "Authorization": {"spoof"},
@@ -291,9 +295,10 @@ func TestExchangeForwardsTrailersBothWays(t *testing.T) {
 	}
 }
 
-func TestExchangeAnswersWithoutABody(t *testing.T) {
-	t.Parallel()
-	rig := serveModule(t, func(w http.ResponseWriter, r *http.Request) {
+func TestExchangeAnswersWithoutABody(t *testing.T) { each(t, exchangeAnswersWithoutABody) }
+
+func exchangeAnswersWithoutABody(t *testing.T, on transport) {
+	rig := on.module(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/204":
 			w.WriteHeader(http.StatusNoContent)
@@ -318,27 +323,31 @@ func TestExchangeAnswersWithoutABody(t *testing.T) {
 		{http.MethodPost, "/empty", http.StatusOK, 0},
 		{http.MethodGet, "/", http.StatusOK, 7},
 	} {
-		res, body := rig.do(test.method, test.path, nil)
+		res, body := rig.Do(test.method, test.path, nil)
 		require.Equal(t, test.status, res.StatusCode, test)
 		require.Equal(t, test.length, res.ContentLength, test)
 		require.Equal(t, test.method == http.MethodGet && test.path == "/", body == "content", test)
 	}
-	require.EqualValues(t, 1, rig.ln.accepted.Load())
+	require.LessOrEqual(t, rig.Listener.Accepted.Load(), on.conns)
 }
 
 func TestExchangeLeavesTheContentTypeToTheModule(t *testing.T) {
-	t.Parallel()
-	rig := serveModule(t, func(w http.ResponseWriter, _ *http.Request) {
+	each(t, exchangeLeavesTheContentTypeToTheModule)
+}
+
+func exchangeLeavesTheContentTypeToTheModule(t *testing.T, on transport) {
+	rig := on.module(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Content-Type"] = nil
 		_, _ = io.WriteString(w, "<html><script>alert(1)</script>")
 	})
-	res, _ := rig.do(http.MethodGet, "/", nil)
+	res, _ := rig.Do(http.MethodGet, "/", nil)
 	require.NotContains(t, res.Header, "Content-Type")
 }
 
-func TestExchangeKeepsTheCoresHeaders(t *testing.T) {
-	t.Parallel()
-	rig := serveModule(t, func(w http.ResponseWriter, _ *http.Request) {
+func TestExchangeKeepsTheCoresHeaders(t *testing.T) { each(t, exchangeKeepsTheCoresHeaders) }
+
+func exchangeKeepsTheCoresHeaders(t *testing.T, on transport) {
+	rig := on.module(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Request-Id", "module")
 		w.Header().Set("Vary", "Accept")
 		w.Header().Set("Set-Cookie", "b=2")
@@ -349,22 +358,23 @@ func TestExchangeKeepsTheCoresHeaders(t *testing.T) {
 		w.Header().Set("Keep-Alive", "timeout=5")
 		w.Header().Set("X-Mine", "1")
 	})
-	rig.wrap = func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request, func()) {
+	rig.Wrap = func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request, func()) {
 		w.Header().Set("X-Request-Id", "core")
 		w.Header().Set("Vary", "Origin")
 		w.Header().Set("Set-Cookie", "a=1")
 		return w, r, func() {}
 	}
-	res, _ := rig.do(http.MethodGet, "/", nil)
+	res, _ := rig.Do(http.MethodGet, "/", nil)
 	res.Header.Del("Date")
 	require.Equal(t, http.Header{
 		"X-Request-Id": {"core"}, "Vary": {"Origin", "Accept"}, "Set-Cookie": {"a=1", "b=2"}, "X-Mine": {"1"}, "Content-Length": {"0"},
 	}, res.Header)
 }
 
-func TestExchangePassesEarlyHintsOn(t *testing.T) {
-	t.Parallel()
-	rig := serveModule(t, func(w http.ResponseWriter, _ *http.Request) {
+func TestExchangePassesEarlyHintsOn(t *testing.T) { each(t, exchangePassesEarlyHintsOn) }
+
+func exchangePassesEarlyHintsOn(t *testing.T, on transport) {
+	rig := on.module(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Link", "</style.css>; rel=preload")
 		w.WriteHeader(http.StatusEarlyHints)
 		w.WriteHeader(http.StatusProcessing)
@@ -373,7 +383,7 @@ func TestExchangePassesEarlyHintsOn(t *testing.T) {
 		_, _ = io.WriteString(w, "done")
 	})
 	var hints []string
-	res, body := rig.do(http.MethodGet, "/", nil, func(r *http.Request) {
+	res, body := rig.Do(http.MethodGet, "/", nil, func(r *http.Request) {
 		*r = *r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 			Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
 				hints = append(hints, fmt.Sprint(code, header["Link"]))
@@ -387,12 +397,15 @@ func TestExchangePassesEarlyHintsOn(t *testing.T) {
 	require.Equal(t, "1", res.Header.Get("X-Final"))
 }
 
-func TestExchangeOverHTTP2(t *testing.T) {
-	t.Parallel()
+func TestExchangeOverHTTP2(t *testing.T) { each(t, exchangeOverHTTP2) }
+
+func exchangeOverHTTP2(t *testing.T, on transport) {
 	const idle = time.Second
 	next := make(chan struct{})
-	rig := newRig(t, func(_ *rig, c *ClientConfig) { c.IdleTimeout = idle })
-	server := Serve(rig.ln, ServerConfig{Secret: secret(), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	rig := on.rig(t, func(_ *linktest.Rig, c *http1.ClientConfig) { c.IdleTimeout = idle })
+	server := on.serve(rig.Listener, http1.ServerConfig{Secret: linktest.Secret(), Handler: http.HandlerFunc(func(
+		w http.ResponseWriter, r *http.Request,
+	) {
 		<-next
 		n, _ := io.Copy(io.Discard, r.Body)
 		_, _ = fmt.Fprintln(w, n, r.Trailer)
@@ -402,8 +415,8 @@ func TestExchangeOverHTTP2(t *testing.T) {
 		w.Header().Set(http.TrailerPrefix+"X-Late", "late")
 	})})
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
-	rig.front.EnableHTTP2 = true
-	rig.front.StartTLS()
+	rig.Front.EnableHTTP2 = true
+	rig.Front.StartTLS()
 	go func() { // twice, the module is quiet for longer than a client may be idle
 		for range 2 {
 			timer := time.NewTimer(2 * idle)
@@ -411,7 +424,7 @@ func TestExchangeOverHTTP2(t *testing.T) {
 			next <- struct{}{}
 		}
 	}()
-	res, body := rig.do(http.MethodPost, "/", io.LimitReader(zeros{}, 4<<20), func(r *http.Request) {
+	res, body := rig.Do(http.MethodPost, "/", io.LimitReader(linktest.Zeros{}, 4<<20), func(r *http.Request) {
 		r.Trailer = http.Header{"X-Sum": {"1"}}
 	})
 	require.Equal(t, 2, res.ProtoMajor)
@@ -420,8 +433,11 @@ func TestExchangeOverHTTP2(t *testing.T) {
 }
 
 func TestExchangeRefusesACallThatCannotBeSent(t *testing.T) {
-	t.Parallel()
-	rig := serveModule(t, func(http.ResponseWriter, *http.Request) {})
+	each(t, exchangeRefusesACallThatCannotBeSent)
+}
+
+func exchangeRefusesACallThatCannotBeSent(t *testing.T, on transport) {
+	rig := on.module(t, func(http.ResponseWriter, *http.Request) {})
 	good := link.Call{Route: "r", Path: "/", Principal: link.Anonymous()}
 	for name, spoil := range map[string]func(*link.Call, *http.Request){
 		"no route":           func(c *link.Call, _ *http.Request) { c.Route = "" },
@@ -434,43 +450,48 @@ func TestExchangeRefusesACallThatCannotBeSent(t *testing.T) {
 		"host":               func(_ *link.Call, r *http.Request) { r.Host = "a\r\nX: b" },
 	} {
 		call := good
-		rig.call = func(r *http.Request) *link.Call { spoil(&call, r); return &call }
-		res, _ := rig.do(http.MethodGet, "/", nil)
+		rig.Call = func(r *http.Request) *link.Call { spoil(&call, r); return &call }
+		res, _ := rig.Do(http.MethodGet, "/", nil)
 		require.Equal(t, http.StatusBadGateway, res.StatusCode, name)
 	}
-	require.Zero(t, rig.ln.accepted.Load(), "nothing was sent")
+	require.Zero(t, rig.Listener.Accepted.Load(), "nothing was sent")
 }
 
 func TestExchangeSendsNoQueryThatEndsTheLine(t *testing.T) {
-	t.Parallel()
-	rig := serveModule(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.RawQuery) })
-	rig.wrap = func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request, func()) {
+	each(t, exchangeSendsNoQueryThatEndsTheLine)
+}
+
+func exchangeSendsNoQueryThatEndsTheLine(t *testing.T, on transport) {
+	rig := on.module(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.RawQuery) })
+	rig.Wrap = func(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request, func()) {
 		r.URL = &url.URL{Path: "/", RawQuery: "a b\r\nX: y#z\xff%20"}
 		return w, r, func() {}
 	}
-	_, body := rig.do(http.MethodGet, "/", nil)
+	_, body := rig.Do(http.MethodGet, "/", nil)
 	require.Equal(t, "a%20b%0D%0AX:%20y%23z%FF%20", body)
 }
 
-func TestExchangeWithoutAModule(t *testing.T) {
-	t.Parallel()
-	rig := newRig(t)
-	rig.front.Start()
-	require.NoError(t, rig.ln.Close())
-	res, _ := rig.do(http.MethodPost, "/", strings.NewReader("x"))
+func TestExchangeWithoutAModule(t *testing.T) { each(t, exchangeWithoutAModule) }
+
+func exchangeWithoutAModule(t *testing.T, on transport) {
+	rig := on.rig(t)
+	rig.Front.Start()
+	require.NoError(t, rig.Listener.Close())
+	res, _ := rig.Do(http.MethodPost, "/", strings.NewReader("x"))
 	require.Equal(t, http.StatusBadGateway, res.StatusCode)
-	var failed *ExchangeError
-	require.ErrorAs(t, rig.result(), &failed)
+	var failed *link.ExchangeError
+	require.ErrorAs(t, rig.Result(), &failed)
 	require.False(t, failed.Reached)
 	require.ErrorContains(t, failed, "connect to the module's data socket")
 }
 
-func TestExchangeAsksWhoListens(t *testing.T) {
-	t.Parallel()
-	rig := serveModule(t, func(http.ResponseWriter, *http.Request) {}, func(_ *rig, c *ClientConfig) {
+func TestExchangeAsksWhoListens(t *testing.T) { each(t, exchangeAsksWhoListens) }
+
+func exchangeAsksWhoListens(t *testing.T, on transport) {
+	rig := on.module(t, func(http.ResponseWriter, *http.Request) {}, func(_ *linktest.Rig, c *http1.ClientConfig) {
 		c.CheckPeer = func(c *net.UnixConn) error { return fmt.Errorf("peer of %s is a stranger", c.RemoteAddr().Network()) }
 	})
-	res, _ := rig.do(http.MethodGet, "/", nil)
+	res, _ := rig.Do(http.MethodGet, "/", nil)
 	require.Equal(t, http.StatusBadGateway, res.StatusCode)
-	require.ErrorContains(t, rig.result(), "peer of unix is a stranger")
+	require.ErrorContains(t, rig.Result(), "peer of unix is a stranger")
 }
