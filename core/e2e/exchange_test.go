@@ -27,10 +27,29 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// transports are what a module's HTTP exchanges can travel on, and the EVIL_MODE that makes them.
+var transports = map[string]string{"link": "", "http/1.1": "http1"}
+
+func startWith(t *testing.T, transport string, modules ...string) *platform {
+	t.Helper()
+	p := start(t, options{modules: modules, env: []string{"EVIL_MODE=" + transports[transport]}})
+	require.Equal(t, transport, p.module("evil").Instances[0].Transport)
+	return p
+}
+
 // TestGigabyteBothWays moves 1 GiB each way and watches the memory of both processes.
 func TestGigabyteBothWays(t *testing.T) {
 	t.Parallel()
-	p := start(t, options{modules: []string{"evil"}})
+	for transport := range transports {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			gigabyteBothWays(t, transport)
+		})
+	}
+}
+
+func gigabyteBothWays(t *testing.T, transport string) {
+	p := startWith(t, transport, "evil")
 	module := p.pid("evil")
 	core, plug := rss(t, p.cmd.Process.Pid), rss(t, module)
 	growth := p.watch(module, func() {
@@ -90,7 +109,15 @@ func (p *platform) download(n int64) {
 // TestEveryKindOfExchange runs each once through the whole platform; the transports' own suites go deeper.
 func TestEveryKindOfExchange(t *testing.T) {
 	t.Parallel()
-	p := start(t, options{modules: []string{"evil", "hello"}})
+	for transport := range transports {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			everyKindOfExchange(t, startWith(t, transport, "evil", "hello"))
+		})
+	}
+}
+
+func everyKindOfExchange(t *testing.T, p *platform) {
 	for name, exchange := range map[string]func(*testing.T, *platform){
 		"upload": uploadIsWhole, "body limit": bodyLimit, "timeout": routeTimeout, "params": paramsAreDecoded,
 		"dependency": dependencyIsKnown, "server-sent events": eventsArriveOneByOne, "websocket": webSocketEchoes,

@@ -279,7 +279,8 @@ type moduleView struct {
 	Reason    string `json:"reason"`
 	Restarts  int    `json:"restarts"`
 	Instances []struct {
-		PID int `json:"pid"`
+		PID       int    `json:"pid"`
+		Transport string `json:"transport"`
 	} `json:"instances"`
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
 
 	"github.com/platformd/platformd/core/internal/cli"
 	"github.com/platformd/platformd/core/internal/daemon"
@@ -21,10 +22,19 @@ func main() {
 }
 
 func run(ctx context.Context, o cli.StartOptions) error {
+	leaveRoom()
 	err := daemon.Run(ctx, daemon.Options{Config: o.Config, ConfigFile: o.ConfigFile, Out: o.Out, Version: o.Version})
 	var running *daemon.AlreadyRunningError
 	if errors.As(err, &running) {
 		return cli.WithExit(cli.ExitAlreadyRunning, err)
 	}
 	return err
+}
+
+// leaveRoom leaves one of the machine's processors to the modules, which answer what the core passes on
+// (docs/decisions/0010). Who sets GOMAXPROCS knows better.
+func leaveRoom() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)-1))
+	}
 }

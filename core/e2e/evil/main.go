@@ -15,6 +15,7 @@ import (
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/db"
+	"github.com/platformd/platformd/plugin-api/plugintest"
 )
 
 func main() {
@@ -43,6 +44,9 @@ func main() {
 		delete(module.Routes, "echo")
 	case "extra-route":
 		module.Routes["backdoor"] = module.Routes["echo"]
+	case "http1":
+		plugintest.ServeHTTP1(module)
+		return
 	}
 	pluginapi.Serve(module)
 }

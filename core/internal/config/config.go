@@ -28,12 +28,16 @@ type Config struct {
 type Server struct {
 	Listen string `json:"listen" env:"LISTEN" validate:"listen"`
 	// PublicURL has no trailing slash.
-	PublicURL      string        `json:"publicURL" env:"PUBLICURL" validate:"omitempty,public_url"`
-	TLS            TLS           `json:"tls" envPrefix:"TLS_"`
-	TrustedProxies []string      `json:"trustedProxies" env:"TRUSTEDPROXIES" validate:"dive,ip|cidr"`
-	CORS           CORS          `json:"cors" envPrefix:"CORS_"`
-	HoldTimeout    time.Duration `json:"holdTimeout" env:"HOLDTIMEOUT" validate:"gt=0"`
-	DrainTimeout   time.Duration `json:"drainTimeout" env:"DRAINTIMEOUT" validate:"gt=0"`
+	PublicURL      string   `json:"publicURL" env:"PUBLICURL" validate:"omitempty,public_url"`
+	TLS            TLS      `json:"tls" envPrefix:"TLS_"`
+	TrustedProxies []string `json:"trustedProxies" env:"TRUSTEDPROXIES" validate:"dive,ip|cidr"`
+	// MaxConnections and MaxConnectionsPerClient bound the clients' connections; 0 = no limit.
+	MaxConnections          int `json:"maxConnections" env:"MAXCONNECTIONS" validate:"min=0"`
+	MaxConnectionsPerClient int `json:"maxConnectionsPerClient" env:"MAXCONNECTIONSPERCLIENT" validate:"min=0"`
+
+	CORS         CORS          `json:"cors" envPrefix:"CORS_"`
+	HoldTimeout  time.Duration `json:"holdTimeout" env:"HOLDTIMEOUT" validate:"gt=0"`
+	DrainTimeout time.Duration `json:"drainTimeout" env:"DRAINTIMEOUT" validate:"gt=0"`
 }
 
 // TLS is the section server.tls: both set or both empty.
@@ -137,9 +141,11 @@ type Log struct {
 func Default() Config {
 	return Config{
 		Server: Server{
-			Listen:       "127.0.0.1:8080",
-			HoldTimeout:  5 * time.Second,
-			DrainTimeout: 15 * time.Second,
+			Listen:                  "127.0.0.1:8080",
+			MaxConnections:          10_000,
+			MaxConnectionsPerClient: 1000,
+			HoldTimeout:             5 * time.Second,
+			DrainTimeout:            15 * time.Second,
 		},
 		Data:       Data{Dir: "./data"},
 		Modules:    Modules{Dir: "./modules"},

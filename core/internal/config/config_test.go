@@ -96,6 +96,8 @@ server:
   publicURL: https://platform.example.com/base/
   tls: { cert: CERT, key: KEY }
   trustedProxies: [10.0.0.0/8, 192.0.2.1, "::1"]
+  maxConnections: 500
+  maxConnectionsPerClient: 0
   cors: { origins: ["https://app.example.com", "http://localhost:5173", "*"] }
   holdTimeout: 1.5s
   drainTimeout: 1m30s
@@ -124,9 +126,9 @@ func TestEveryKeyOfTheFile(t *testing.T) {
 	want := Default()
 	want.Server = Server{
 		Listen: "[::1]:9000", PublicURL: "https://platform.example.com/base", TLS: TLS{Cert: cert, Key: key},
-		TrustedProxies: []string{"10.0.0.0/8", "192.0.2.1", "::1"},
-		CORS:           CORS{Origins: []string{"https://app.example.com", "http://localhost:5173", "*"}},
-		HoldTimeout:    1500 * time.Millisecond, DrainTimeout: 90 * time.Second,
+		TrustedProxies: []string{"10.0.0.0/8", "192.0.2.1", "::1"}, MaxConnections: 500, MaxConnectionsPerClient: 0,
+		CORS:        CORS{Origins: []string{"https://app.example.com", "http://localhost:5173", "*"}},
+		HoldTimeout: 1500 * time.Millisecond, DrainTimeout: 90 * time.Second,
 	}
 	want.Data.Dir = "/var/lib/platformd"
 	want.Modules.Dir = "mods"
@@ -219,12 +221,13 @@ func TestSchema(t *testing.T) {
 	require.NoError(t, json.Unmarshal(asJSON, &value))
 	require.NoError(t, resolved.Validate(value))
 	require.NoError(t, resolved.Validate(map[string]any{}))
+	require.NoError(t, resolved.Validate(map[string]any{"server": map[string]any{"maxConnections": 0}}))
 
 	for _, bad := range []string{`{"servr": {}}`, `{"server": {"holdTimeout": 5}}`, `{"server": {"holdTimeout": "5"}}`,
 		`{"log": {"level": "loud"}}`, `{"database": {"isolation": "schema"}}`, `{"database": {"url": "postgres://h/d"}}`,
 		`{"database": {"maxConns": 0}}`, `{"modules": {"requireSigned": true}}`, `{"modules": {"overrides": {"Blog": {}}}}`,
 		`{"modules": {"overrides": {"blog": {"confg": {}}}}}`, `{"modules": {"overrides": {"blog": {"limits": {"pids": 1}}}}}`,
-		`{"auth": {"oidc": [{}]}}`, `{"server": {"trustedProxies": null}}`} {
+		`{"auth": {"oidc": [{}]}}`, `{"server": {"trustedProxies": null}}`, `{"server": {"maxConnections": -1}}`} {
 		require.NoError(t, json.Unmarshal([]byte(bad), &value))
 		require.Error(t, resolved.Validate(value), bad)
 	}

@@ -123,6 +123,8 @@ func TestBadDurations(t *testing.T) {
 func TestBadNumbersAndNames(t *testing.T) {
 	t.Parallel()
 	checkBadFiles(t, []badFile{
+		{"server: {maxConnections: -1}", 1, "out_of_range", "`server.maxConnections` must be at least 0, not -1"},
+		{"server: {maxConnectionsPerClient: -1}", 1, "out_of_range", "must be at least 0, not -1"},
 		{"database: {maxConns: 0}", 1, "out_of_range", "`database.maxConns` must be at least 1, not 0"},
 		{"database: {moduleMaxConns: -1}", 1, "out_of_range", "`database.moduleMaxConns`"},
 		{"supervisor: {restart: {max: 0}}", 1, "out_of_range", "`supervisor.restart.max`"},

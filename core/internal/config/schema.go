@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -84,7 +85,11 @@ func (r refiner) rules(s *jsonschema.Schema, tags string, v reflect.Value) error
 				s.Enum = append(s.Enum, word)
 			}
 		case "min":
-			s.Minimum = jsonschema.Ptr(1.0)
+			least, err := strconv.ParseFloat(param, 64)
+			if err != nil {
+				return err
+			}
+			s.Minimum = &least
 		case "later":
 			text, err := toJSON(v)
 			if err != nil {

@@ -156,7 +156,9 @@ func fare(out *admin.Module, mod *catalog.Module, statuses map[string]supervisor
 		out.Restarts, out.StartMillis = status.Restarts, status.StartMillis
 		out.Reason, out.Fix = admin.SplitFix(status.Reason)
 		for _, p := range status.Instances {
-			out.Instances = append(out.Instances, admin.Process{PID: p.PID, StartedAt: p.StartedAt, SHA256: p.SHA256})
+			out.Instances = append(out.Instances, admin.Process{
+				PID: p.PID, StartedAt: p.StartedAt, SHA256: p.SHA256, Transport: p.Transport,
+			})
 		}
 	case mod.Held != nil:
 		out.State = string(supervisor.Held)

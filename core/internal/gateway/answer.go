@@ -18,6 +18,7 @@ type answer struct {
 	route    string      // its id
 	status   int         // 0 until the answer begins
 	patience *time.Timer // runs until the answer begins; nil if nobody waits
+	abandon  func()      // ends the exchange, if it is endless; nil until there is one
 }
 
 // WriteHeader implements http.ResponseWriter. Only the first call counts: gin ends every request with one.
@@ -45,8 +46,8 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	a.begin(http.StatusSwitchingProtocols)
-	if http1, ok := conn.(interface{ stopChecking() }); ok {
-		http1.stopChecking()
+	if http1, ok := conn.(interface{ handOver(func()) }); ok {
+		http1.handOver(a.abandon)
 	}
 	return conn, buffered, nil
 }

@@ -11,6 +11,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/core/internal/canonical/canonicaltest"
+	"github.com/platformd/platformd/core/internal/catalog"
+	"github.com/platformd/platformd/core/internal/instance/instancetest"
 )
 
 func get(target string) string { return "GET " + target + " HTTP/1.1\r\nHost: x\r\n\r\n" }
@@ -159,27 +163,27 @@ func TestFaultsOverTLS(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, f.rawOn(conn, "GET /livez HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n").status)
 }
 
-// TestDecisionIsDispatch: on the wire, every path is refused, or reaches the route, with the parameters, that a reading of
-// the path on our side gives.
-func TestDecisionIsDispatch(t *testing.T) {
+// TestCanonicalPathsOnTheWire: every path is refused, or reaches the route, with the parameters, that a reading of the path
+// on our side gives.
+func TestCanonicalPathsOnTheWire(t *testing.T) {
 	t.Parallel()
 	f, _ := withEcho(t, nil)
-	for _, entry := range corpus(t) {
-		if strings.Contains(entry.raw, "?") {
+	for _, entry := range canonicaltest.Corpus(t) {
+		if strings.Contains(entry.Raw, "?") {
 			continue // in a request target a query begins there
 		}
 		for _, prefix := range []string{"/api/v1/echo/public", "/api/v1/echo/files", "/api/v1/echo", "/api/v1", ""} {
-			answer := f.raw("GET " + prefix + entry.raw + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+			answer := f.raw("GET " + prefix + entry.Raw + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 			if answer.status >= 400 && answer.status < 500 {
 				continue
 			}
-			if entry.raw == "" && prefix == "/api/v1/echo" {
+			if entry.Raw == "" && prefix == "/api/v1/echo" {
 				require.Equal(t, "root", answer.seen(t).Route)
 				continue
 			}
-			require.True(t, entry.canonical, "%q got %d", prefix+entry.raw, answer.status)
+			require.True(t, entry.Canonical, "%q got %d", prefix+entry.Raw, answer.status)
 			got := answer.seen(t)
-			requireDispatch(t, prefix+entry.raw, got)
+			requireDispatch(t, prefix+entry.Raw, got)
 		}
 	}
 }
@@ -237,7 +241,9 @@ func TestMethods(t *testing.T) {
 // TestModulesThatAnswerGarbage never reach the client.
 func TestModulesThatAnswerGarbage(t *testing.T) {
 	t.Parallel()
-	f, _ := withEcho(t, nil)
+	f := start(t, nil)
+	require.Empty(t, f.gateway.SetModules([]*catalog.Module{parse(t, echoManifest)}, nil))
+	f.registry.Put("echo", instancetest.LaunchHTTP1(t, instancetest.Launcher(t), "echo")) // where a handler can write what it likes
 	for _, kind := range []string{"crlf", "low", "high", "noise", "silence", "folded", "lengths"} {
 		answer := f.do(http.MethodGet, "/api/v1/echo/garbage/"+kind, nil)
 		answer.requireProblem(t, http.StatusBadGateway, "bad_gateway")

@@ -14,7 +14,6 @@ import (
 
 	"github.com/platformd/platformd/core/internal/instance"
 	"github.com/platformd/platformd/plugin-api/link"
-	"github.com/platformd/platformd/plugin-api/link/http1"
 	"github.com/platformd/platformd/plugin-api/manifest"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
@@ -112,29 +111,36 @@ func (rt *route) needed() error {
 func (rt *route) exchange(a *answer, r *http.Request, ex instance.Exchange) error {
 	ctx, cancel := rt.bound(a, r)
 	defer cancel()
+	a.abandon = cancel
 	unhurry(a, r)
-	inst, err := rt.acquire(ctx)
+	if rt.Stream == manifest.StreamNone {
+		ex.Call.Timeout = rt.Timeout.Std()
+	}
+	inst, err := rt.acquire(ctx, ex.Call)
 	if err != nil {
 		return rt.explain(ctx, r, err)
 	}
 	defer inst.Release()
-	if deadline, ok := ctx.Deadline(); ok {
-		ex.Call.Timeout = max(time.Until(deadline), time.Millisecond)
-	}
-	if err := inst.ServeHTTP(a, r.WithContext(ctx), ex); err != nil {
+	if err := inst.ServeHTTP(a, within(ctx, r), ex); err != nil {
 		return rt.explain(ctx, r, err)
 	}
 	return nil
 }
 
-// bound returns the context of an exchange. It ends with the route's timeout; a stream's covers only the time until the
-// answer begins. Endless streams end when the gateway drains.
+// within returns r with the given context. Most exchanges need none of their own.
+func within(ctx context.Context, r *http.Request) *http.Request {
+	if ctx == r.Context() {
+		return r
+	}
+	return r.WithContext(ctx)
+}
+
+// bound returns the context of an exchange. A stream's ends when its answer has not begun in the route's timeout, and an
+// endless one's when the gateway drains. That of a short exchange is the request's: link.Call.Timeout bounds it, without a
+// context of its own for each request.
 func (rt *route) bound(a *answer, r *http.Request) (context.Context, context.CancelFunc) {
 	timeout := rt.Timeout.Std()
-	if rt.Stream == manifest.StreamNone && timeout > 0 {
-		return context.WithTimeout(r.Context(), timeout)
-	}
-	if timeout == 0 && !rt.endless() {
+	if rt.Stream == manifest.StreamNone || timeout == 0 && !rt.endless() {
 		return r.Context(), func() {}
 	}
 	ctx, end := context.WithCancelCause(r.Context())
@@ -152,21 +158,29 @@ func (rt *route) bound(a *answer, r *http.Request) (context.Context, context.Can
 	}
 }
 
-// acquire waits for an instance, if one is coming. The caller must release it.
-func (rt *route) acquire(ctx context.Context) (*instance.Instance, error) {
+// acquire waits for an instance, if one is coming, and takes the time off the call's. The caller must release it.
+func (rt *route) acquire(ctx context.Context, call *link.Call) (*instance.Instance, error) {
 	instances := rt.gateway.instances
-	if instances.Ready(rt.module) != nil {
-		if rt.waiting.Add(1) > maxWaiting {
-			rt.waiting.Add(-1)
-			return nil, unavailable("too many requests wait for module "+rt.module+" already", retrySoon)
-		}
-		defer rt.waiting.Add(-1)
+	if instances.Ready(rt.module) == nil {
+		return instances.Acquire(ctx, rt.module, rt.gateway.server.HoldTimeout)
 	}
-	return instances.Acquire(ctx, rt.module, rt.gateway.server.HoldTimeout)
+	defer rt.waiting.Add(-1)
+	if rt.waiting.Add(1) > maxWaiting {
+		return nil, unavailable("too many requests wait for module "+rt.module+" already", retrySoon)
+	}
+	if call.Timeout == 0 {
+		return instances.Acquire(ctx, rt.module, rt.gateway.server.HoldTimeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, call.Timeout)
+	defer cancel()
+	inst, err := instances.Acquire(ctx, rt.module, rt.gateway.server.HoldTimeout)
+	deadline, _ := ctx.Deadline()
+	call.Timeout = max(time.Until(deadline), time.Millisecond)
+	return inst, err
 }
 
 // unhurry lifts http.Server's WriteTimeout, which is made for short exchanges and on HTTP/2 resets a stream even while nobody
-// writes. From here on http1.Client sets a deadline for each piece of a body.
+// writes. From here on the transport to the module sets a deadline for each piece of a body.
 func unhurry(a *answer, r *http.Request) {
 	if r.ProtoMajor >= 2 {
 		_ = http.NewResponseController(a).SetWriteDeadline(time.Time{}) // where there is none, there is none to lift
@@ -179,18 +193,18 @@ func (rt *route) explain(ctx context.Context, r *http.Request, err error) error 
 		tooLarge *http.MaxBytesError
 		refusal  *problem.Problem
 		away     *instance.NotReadyError
-		failed   *http1.ExchangeError
+		failed   *link.ExchangeError
 	)
 	switch {
 	case errors.As(err, &refusal):
 		return refusal
 	case errors.As(err, &tooLarge):
 		return rt.tooLarge()
-	case errors.Is(err, http1.ErrRequestBody) && errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, link.ErrRequestBody) && errors.Is(err, os.ErrDeadlineExceeded):
 		return problem.New(http.StatusRequestTimeout, codeRequestTimeout, "the body did not arrive in time")
-	case r.Context().Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, http1.ErrRequestBody)):
+	case r.Context().Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, link.ErrRequestBody)):
 		return errClientGone // not by the context alone: giving up a body that stalls ends it too, when a module has died
-	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.Is(context.Cause(ctx), errNoAnswer):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(context.Cause(ctx), errNoAnswer):
 		return problem.New(http.StatusGatewayTimeout, codeDeadlineExceeded, "the request took longer than its route allows")
 	case errors.Is(context.Cause(ctx), errDraining):
 		return unavailable("the platform is stopping", retrySoon)
@@ -198,7 +212,7 @@ func (rt *route) explain(ctx context.Context, r *http.Request, err error) error 
 		return unavailable("module "+rt.module+" is stopping", retrySoon)
 	case errors.As(err, &away):
 		return notReady(err, "")
-	case errors.Is(err, http1.ErrRequestBody):
+	case errors.Is(err, link.ErrRequestBody):
 		return problem.New(http.StatusBadRequest, codeInvalid, "the body is malformed or incomplete")
 	case errors.As(err, &failed):
 		return rt.broken(r, failed)
@@ -207,7 +221,7 @@ func (rt *route) explain(ctx context.Context, r *http.Request, err error) error 
 }
 
 // broken is about a module that gave no proper answer.
-func (rt *route) broken(r *http.Request, failed *http1.ExchangeError) error {
+func (rt *route) broken(r *http.Request, failed *link.ExchangeError) error {
 	rt.gateway.log.Warn("a module gave no proper answer", "module", rt.module, "route", rt.ID,
 		"request_id", r.Header.Get(headerRequestID), "reached", failed.Reached, "error", failed.Err)
 	if !failed.Reached {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/platformd/platformd/core/internal/canonical"
 	"github.com/platformd/platformd/core/internal/config"
 )
 
@@ -97,7 +98,7 @@ func (o *origin) believe(header http.Header) {
 	if host := header.Get("X-Forwarded-Host"); host != "" {
 		o.host = host
 	}
-	if prefix := header.Get("X-Forwarded-Prefix"); CheckPath(prefix) == nil {
+	if prefix := header.Get("X-Forwarded-Prefix"); canonical.Check(prefix) == nil {
 		o.prefix = strings.TrimSuffix(prefix, "/")
 	}
 }

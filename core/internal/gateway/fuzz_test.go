@@ -11,22 +11,21 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/platformd/platformd/core/internal/canonical"
+	"github.com/platformd/platformd/core/internal/canonical/canonicaltest"
 	"github.com/platformd/platformd/core/internal/catalog"
 )
 
-// FuzzCheckPath: whatever CheckPath accepts means the same to net/http, to the router, and to somebody who decodes it once
-// or more often. What it refuses is answered with 400.
-func FuzzCheckPath(f *testing.F) {
-	for _, entry := range corpus(f) {
-		f.Add(entry.raw)
+// FuzzDecision: what is canonical reaches, over net/http and the router, the route that a reader of the path would expect;
+// what is not is refused. Package canonical fuzzes what canonical means.
+func FuzzDecision(f *testing.F) {
+	for _, entry := range canonicaltest.Corpus(f) {
+		f.Add(entry.Raw)
 	}
 	g, err := New(newDeps(io.Discard))
 	require.NoError(f, err)
 	require.Empty(f, g.SetModules([]*catalog.Module{withRoutes("m", "GET /{a}", "GET /{a}/{b}", "GET /{a}/{b}/{rest...}")}, nil))
 	f.Fuzz(func(t *testing.T, raw string) {
-		if CheckPath(raw) == nil {
-			requireCanonical(t, raw)
-		}
 		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET /api/v1/m" + raw + " HTTP/1.1\r\nHost: x\r\n\r\n")))
 		if err != nil {
 			return // net/http answers 400
@@ -42,10 +41,10 @@ func requireDecision(t *testing.T, g *Gateway, r *http.Request) {
 	w := httptest.NewRecorder()
 	a := &answer{ResponseWriter: w, closing: &g.closing}
 	if err := checkTarget(r); err != nil {
-		require.Error(t, CheckPath(raw), "%q", r.RequestURI)
+		require.Error(t, canonical.Check(raw), "%q", r.RequestURI)
 		return
 	}
-	require.NoError(t, CheckPath(raw), "%q", r.RequestURI)
+	require.NoError(t, canonical.Check(raw), "%q", r.RequestURI)
 	g.route(a, r)
 	decoded, err := url.PathUnescape(raw)
 	require.NoError(t, err)

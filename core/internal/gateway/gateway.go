@@ -49,7 +49,8 @@ type Gateway struct {
 	metrics    *metrics
 	forwarding forwarding
 	certs      *certificates // nil without TLS
-	routed     http.Handler  // from CORS inwards
+	census     *census
+	routed     http.Handler // from CORS inwards
 
 	rebuilding sync.Mutex // held by SetModules
 	table      atomic.Pointer[table]
@@ -77,6 +78,10 @@ func New(deps Deps) (*Gateway, error) {
 	if g.forwarding, err = newForwarding(deps.Server); err != nil {
 		return nil, err
 	}
+	g.census = newCensus(deps.Server, g.forwarding.trusts, deps.Log)
+	if err := g.metrics.countConnections(deps.Metrics, g.census); err != nil {
+		return nil, fmt.Errorf("register the gateway's metrics: %w", err)
+	}
 	if deps.Server.TLS.Cert != "" {
 		if g.certs, err = newCertificates(deps.Server.TLS, deps.Log); err != nil {
 			return nil, err
@@ -100,6 +105,7 @@ func (g *Gateway) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuse(a, r, badPath(err))
 		return
 	}
+	g.pacedRequest(r)
 	g.routed.ServeHTTP(a, r)
 }
 

@@ -71,6 +71,16 @@ func (m *messages) follow(piece []byte) (good int, fault error) {
 	return len(piece), nil
 }
 
+// withinBody tells whether the rest of a body is to come.
+func (m *messages) withinBody() bool {
+	switch m.stage {
+	case inBody, inChunk, atChunkSize, inTrailers:
+		return true
+	case atRequestLine, inHead, lost:
+	}
+	return false
+}
+
 // skip passes over at most n bytes of a body.
 func (m *messages) skip(n int) int {
 	if int64(n) < m.left {

@@ -15,6 +15,7 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
+	refused  *prometheus.CounterVec
 	page     http.Handler
 }
 
@@ -28,14 +29,27 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 			Name: "platformd_http_request_duration_seconds",
 			Help: "Time from a request's head to the end of its answer, by module and route id.",
 		}, []string{"module", "route"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "platformd_http_connections_refused_total",
+			Help: "Connections of clients that were refused, by the key of the limit in config.yaml.",
+		}, []string{"limit"}),
 		page: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	}
 	return m, errors.Join(
 		registry.Register(m.requests),
 		registry.Register(m.duration),
+		registry.Register(m.refused),
 		registry.Register(collectors.NewGoCollector()),
 		registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
 	)
+}
+
+// countConnections shows how many connections there are.
+func (m *metrics) countConnections(registry *prometheus.Registry, c *census) error {
+	return registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "platformd_http_connections",
+		Help: "Connections of clients, upgraded ones included.",
+	}, func() float64 { return float64(c.count()) }))
 }
 
 func (m *metrics) observe(a *answer, r *http.Request) {

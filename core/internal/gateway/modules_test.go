@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,7 +21,9 @@ import (
 
 // TestMain also is the module's main, in the processes that the tests launch.
 func TestMain(m *testing.M) {
-	instancetest.Main(map[string]func() pluginapi.Module{"echo": echoModule, "billing": echoModule})
+	instancetest.Main(map[string]func() pluginapi.Module{
+		"echo": echoModule, "billing": echoModule, "ids": idsModule, "mount": mountModule,
+	})
 	goleak.VerifyTestMain(m)
 }
 
@@ -41,6 +44,7 @@ routes:
   - { id: files,   method: GET,  path: "/files/{path...}", access: public }
   - { id: post,    method: POST, path: /post,            access: public, maxBody: 1KiB }
   - { id: upload,  method: POST, path: /upload,          access: public, stream: body, maxBody: 4MiB }
+  - { id: witness, method: POST, path: /witness,         access: public, stream: body, maxBody: 64KiB }
   - { id: slow,    method: GET,  path: /slow,            access: public, timeout: 250ms }
   - { id: patient, method: GET,  path: /patient,         access: public }
   - { id: die,     method: POST, path: /die,             access: public }
@@ -68,9 +72,9 @@ type seen struct {
 func echoModule() pluginapi.Module {
 	module := pluginapi.Module{Routes: map[string]pluginapi.Handler{
 		"slow": awaitCancel, "patient": patient, "late": awaitCancel, "feed": feed, "socket": socket, "garbage": garbage,
-		"tunnel": tunnel,
-		"big":    download,
-		"die":    func(http.ResponseWriter, *http.Request) error { os.Exit(7); return nil },
+		"tunnel": tunnel, "witness": witness,
+		"big": download,
+		"die": func(http.ResponseWriter, *http.Request) error { os.Exit(7); return nil },
 	}}
 	for _, id := range strings.Fields("root public members secret files post upload needy") {
 		module.Routes[id] = echo
@@ -172,6 +176,16 @@ func download(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return nil
+}
+
+// witness notes in the file named by the query whether a body came whole.
+func witness(_ http.ResponseWriter, r *http.Request) error {
+	saw := "whole"
+	_, err := io.Copy(io.Discard, r.Body)
+	if err != nil {
+		saw = "part"
+	}
+	return errors.Join(err, os.WriteFile(r.URL.Query().Get("file"), []byte(saw), 0o600))
 }
 
 // garbage answers what no server should.

@@ -43,8 +43,12 @@ func (g *Gateway) refuse(a *answer, r *http.Request, err error) {
 	if p.Status == http.StatusUnauthorized {
 		a.Header().Set("WWW-Authenticate", challenge(r))
 	}
-	// The client must take it soon. Where there are no deadlines, as in a test's recorder, nobody waits either.
-	_ = http.NewResponseController(a).SetWriteDeadline(time.Now().Add(g.timeouts.client))
+	if p.Status == http.StatusRequestEntityTooLarge && r.ProtoMajor == 1 {
+		a.Header().Set("Connection", "close") // else net/http would await some of the body before it sends the answer
+	}
+	// The client must take it soon, once it has sent what net/http awaits of its body, for which it has as long. Where there
+	// are no deadlines, as in a test's recorder, nobody waits either.
+	_ = http.NewResponseController(a).SetWriteDeadline(time.Now().Add(2 * g.timeouts.client))
 	p.Write(a)
 }
 

@@ -75,6 +75,9 @@ func (g *Gateway) newServer() *http.Server {
 		DisableGeneralOptionsHandler: true, // OPTIONS * is refused like any other target that is no path
 		ErrorLog:                     g.log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 		ConnState:                    g.countConns,
+		ConnContext:                  offerSocket,
+		// On HTTP/1 each piece of an answer has its own deadline.
+		HTTP2: &http.HTTP2Config{WriteByteTimeout: g.timeouts.client},
 	}
 	if g.certs != nil {
 		server.TLSConfig = g.certs.config() // tells net/http that connections may speak HTTP/2
@@ -84,10 +87,11 @@ func (g *Gateway) newServer() *http.Server {
 
 // listener adds to ln what net/http lacks.
 func (g *Gateway) listener(ln net.Listener) net.Listener {
+	ln = g.newLimitedListener(ln)
 	if g.certs != nil {
 		ln = newTLSListener(ln, g.certs.config(), g.timeouts.head, g.log)
 	}
-	return checkedListener{ln}
+	return checkedListener{ln, g.timeouts.client}
 }
 
 func (g *Gateway) countConns(_ net.Conn, state http.ConnState) {
