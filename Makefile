@@ -2,7 +2,7 @@
 # under scripts/; the tools they use are pinned in scripts/tools and built into .tools/bin when first needed.
 
 .DEFAULT_GOAL := help
-.PHONY: help build start test lint generate proto-image bench soak fuzz dist vuln clean
+.PHONY: help build start test lint generate proto-image bench gobench soak fuzz dist vuln clean
 
 FUZZTIME ?= 60s
 MODULES  := scripts/modules
@@ -33,8 +33,12 @@ generate: .tools/buf.stamp .tools/protoc.stamp ## Regenerate what is generated: 
 proto-image: .tools/buf.stamp ## Accept today's protocol as the one `make lint` compares with (after a release)
 	.tools/bin/buf build --exclude-source-info -o proto/image.binpb
 
-bench: ## Run every benchmark (BENCH=regexp, BENCHTIME=1s, COUNT=1)
-	@scripts/bench
+bench: build ## Compare with gin, nginx, HAProxy and others; half an hour (ARGS="--quick --only gin,link"; ARGS=--help)
+	@cd scripts/bench && CGO_ENABLED=0 GOWORK=off go build -trimpath -buildvcs=false -o "$(CURDIR)/bin/.stage/bench" .
+	@exec bin/.stage/bench $(ARGS)
+
+gobench: ## Run the Go benchmarks of the workspace (BENCH=regexp, BENCHTIME=1s, COUNT=1)
+	@scripts/gobench
 
 soak: ## Run the end-to-end suites at their full counts; takes hours
 	@scripts/soak

@@ -1,0 +1,213 @@
+// Package contestant knows who is compared: how each is built, configured and started, and what it cannot do.
+//
+// It must not measure: it hands out addresses and processes.
+package contestant
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/platformd/platformd/scripts/bench/internal/load"
+	"github.com/platformd/platformd/scripts/bench/internal/proc"
+	"github.com/platformd/platformd/scripts/bench/internal/scenario"
+)
+
+const (
+	startPatience = 60 * time.Second // until a contestant answers
+	startTick     = 20 * time.Millisecond
+)
+
+// Baseline is the contestant that the others are compared with.
+const Baseline = "gin"
+
+// Contestant is one way to serve the routes of internal/handler.
+type Contestant struct {
+	Name string
+	// What says in one line what it is.
+	What string
+	// cannot lists the ids of scenarios that it is not made for.
+	cannot []string
+	// needs lists the binaries that start uses: keys of builds().
+	needs []string
+	// tool is a program that must be installed; its package is called the same on Debian.
+	tool  string
+	start func(ctx context.Context, s *Site, address string) ([]*proc.Process, error)
+	// verify checks what the answers do not show; nil: nothing.
+	verify func(ctx context.Context, s *Site, r *Running) error
+}
+
+// Can tells whether the contestant takes part in a scenario.
+func (c *Contestant) Can(scenarioID string) bool { return !slices.Contains(c.cannot, scenarioID) }
+
+// All lists the contestants in the order of the report.
+func All() []Contestant {
+	unary := []string{"sse", "ws"} // one message there, one back
+	return []Contestant{
+		{Name: Baseline, What: "handlers in gin's own process", needs: []string{"gin"}, start: startGin},
+		{
+			Name: "link", What: "platformd, module on the link",
+			needs: []string{"link"}, start: startPlatform("link"), verify: speaks("link"),
+		},
+		{
+			Name: "http1", What: "platformd, module on HTTP/1.1",
+			needs: []string{"http1"}, start: startPlatform("http1"), verify: speaks("http/1.1"),
+		},
+		{Name: "haproxy", What: "HAProxy → gin on a unix socket", needs: []string{"gin"}, tool: "haproxy", start: startHAProxy},
+		{Name: "nginx", What: "nginx → gin on a unix socket", needs: []string{"gin"}, tool: "nginx", start: startNginx},
+		{Name: "caddy", What: "Caddy → gin on a unix socket", needs: []string{"gin", "caddy"}, start: startCaddy},
+		{
+			Name: "grpc", What: "gin → go-plugin, one unary gRPC call per request", cannot: unary,
+			needs: []string{"grpc"}, start: startPlugin("grpc"),
+		},
+		{
+			Name: "grafana", What: "gin → grafana-plugin-sdk-go, CallResource", cannot: []string{"ws"},
+			needs: []string{"grafana"}, start: startPlugin("grafana"),
+		},
+		{
+			Name: "netrpc", What: "gin → go-plugin over net/rpc, as Mattermost does", cannot: []string{"sse"}, // it cannot flush
+			needs: []string{"netrpc"}, start: startPlugin("netrpc"),
+		},
+	}
+}
+
+// Running is a contestant that answers.
+type Running struct {
+	*Contestant
+
+	Address   string // host:port
+	Processes []*proc.Process
+}
+
+// Start runs a contestant and waits until it answers.
+func (s *Site) Start(ctx context.Context, c *Contestant) (*Running, error) {
+	address, err := FreeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	processes, err := c.start(ctx, s, address)
+	running := &Running{Contestant: c, Address: address, Processes: processes}
+	if err == nil {
+		err = running.await(ctx)
+	}
+	if err == nil && c.verify != nil {
+		err = c.verify(ctx, s, running)
+	}
+	if err != nil {
+		running.Stop()
+		return nil, fmt.Errorf("start the contestant %s: %w", c.Name, err)
+	}
+	return running, nil
+}
+
+// Stop ends the contestant's processes, the one that talks to clients first.
+func (r *Running) Stop() {
+	for _, p := range slices.Backward(r.Processes) {
+		p.Stop()
+	}
+}
+
+// await waits for the first right answer.
+func (r *Running) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	easiest := scenario.All()[0]
+	tick := time.NewTicker(startTick)
+	defer tick.Stop()
+	for {
+		err := load.Check(ctx, &easiest, r.Address)
+		if err == nil {
+			return nil
+		}
+		for _, p := range r.Processes {
+			select {
+			case <-p.Exited():
+				return fmt.Errorf("it ended; its last words were:\n%s\nfix: what they say, or leave it out with --only", p.Complaint())
+			default:
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("it does not answer: %w (fix: give it a quieter machine, or leave it out with --only)", err)
+		case <-tick.C:
+		}
+	}
+}
+
+// FreeAddress finds a port that nobody listens on. Somebody else may take it before we do; then the start fails.
+func FreeAddress(ctx context.Context) (string, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	return listener.Addr().String(), listener.Close()
+}
+
+// folder makes a folder for one contestant.
+func (s *Site) folder(name string) (string, error) {
+	path := filepath.Join(s.Dir, name)
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return "", fmt.Errorf("make a folder for %s: %w", name, err)
+	}
+	return path, nil
+}
+
+// run starts a process of a contestant, in an environment without settings of platformd or of Go's run time.
+func (s *Site) run(ctx context.Context, name, path string, args ...string) (*proc.Process, error) {
+	return proc.Start(ctx, proc.Spec{Name: name, Path: path, Args: args, Dir: s.Dir, Env: cleanEnv(), Logs: s.Dir})
+}
+
+func cleanEnv() []string {
+	tuned := []string{"GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GODEBUG"}
+	return slices.DeleteFunc(os.Environ(), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return strings.HasPrefix(name, "PLATFORMD_") || slices.Contains(tuned, name)
+	})
+}
+
+// startGin runs the baseline on address.
+func startGin(ctx context.Context, s *Site, address string) ([]*proc.Process, error) {
+	p, err := s.run(ctx, Baseline, s.bin("gin"), address)
+	if err != nil {
+		return nil, err
+	}
+	return []*proc.Process{p}, nil
+}
+
+// behind runs a gin of its own for a proxy, on the socket gin.sock in the proxy's folder, and then the proxy.
+func (s *Site) behind(ctx context.Context, name, path string, args ...string) ([]*proc.Process, error) {
+	upstream, err := s.run(ctx, name+"-gin", s.bin("gin"), "unix:"+filepath.Join(s.Dir, name, "gin.sock"))
+	if err != nil {
+		return nil, err
+	}
+	started := []*proc.Process{upstream}
+	proxy, err := s.run(ctx, name, path, args...)
+	if err != nil {
+		return started, err
+	}
+	return append(started, proxy), nil
+}
+
+// startPlugin runs a front that launches its own plugin: the same binary again.
+func startPlugin(name string) func(context.Context, *Site, string) ([]*proc.Process, error) {
+	return func(ctx context.Context, s *Site, address string) ([]*proc.Process, error) {
+		p, err := s.run(ctx, name, s.bin(name), address)
+		if err != nil {
+			return nil, err
+		}
+		return []*proc.Process{p}, nil
+	}
+}
+
+// write puts a configuration into a contestant's folder.
+func write(path, content string) error {
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		return fmt.Errorf("write a configuration: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package contestant
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/platformd/platformd/scripts/bench/internal/proc"
+)
+
+// platformConfig leaves everything that a request meets at its default. The budget of restarts is for the measurement of
+// starts, which kills the module on purpose.
+const platformConfig = `server:
+  listen: %s
+  drainTimeout: 1s
+data:
+  dir: %s
+modules:
+  dir: %s
+supervisor:
+  restart:
+    max: 1000
+    window: 1h
+`
+
+// startPlatform runs a daemon whose module bench is one of our two binaries.
+func startPlatform(binary string) func(context.Context, *Site, string) ([]*proc.Process, error) {
+	return func(ctx context.Context, s *Site, address string) ([]*proc.Process, error) {
+		p, err := s.StartPlatform(ctx, Platform{Name: binary, Binary: binary, Address: address})
+		if err != nil {
+			return nil, err
+		}
+		return []*proc.Process{p.Process}, nil
+	}
+}
+
+// Platform is a daemon with data and modules of its own.
+type Platform struct {
+	Name    string // of its folder
+	Binary  string // of the module bench: link or http1
+	Address string
+	Hello   bool // whether the sample module hello is there, too
+	*proc.Process
+}
+
+// StartPlatform runs a daemon; it does not wait until it is ready.
+func (s *Site) StartPlatform(ctx context.Context, p Platform) (*Platform, error) {
+	dir, err := s.folder(p.Name)
+	if err != nil {
+		return nil, err
+	}
+	modules := filepath.Join(dir, "modules")
+	manifest := filepath.Join(s.Root, "scripts", "bench", "module", "module.yaml")
+	if err := install(filepath.Join(modules, "bench"), manifest, s.bin(p.Binary)); err != nil {
+		return nil, err
+	}
+	if p.Hello {
+		built := filepath.Join(s.Root, "modules", "hello")
+		if err := os.CopyFS(filepath.Join(modules, "hello"), os.DirFS(built)); err != nil {
+			return nil, fmt.Errorf("copy the sample module: %w (fix: run `make build`)", err)
+		}
+	}
+	config := filepath.Join(dir, "config.yaml")
+	if err := write(config, fmt.Sprintf(platformConfig, p.Address, p.data(s), modules)); err != nil {
+		return nil, err
+	}
+	p.Process, err = s.run(ctx, p.Name, s.Platform(), "start", "--config", config)
+	return &p, err
+}
+
+// Module is what we read of what the daemon says about a module.
+type Module struct {
+	State       string `json:"state"`
+	Reason      string `json:"reason"`
+	StartMillis int64  `json:"start_ms"`
+	Instances   []struct {
+		PID       int    `json:"pid"`
+		Transport string `json:"transport"`
+	} `json:"instances"`
+}
+
+// PID is the module's process; 0 if there is none.
+func (m *Module) PID() int {
+	if len(m.Instances) == 0 {
+		return 0
+	}
+	return m.Instances[0].PID
+}
+
+// Module asks the daemon about a module.
+func (p *Platform) Module(ctx context.Context, s *Site, name string) (*Module, error) {
+	cmd := exec.CommandContext(ctx, s.Platform(), "--data-dir", p.data(s), "module", "show", name, "-o", "json")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("ask platformd about %s: %w: %s", name, err, strings.TrimSpace(stderr.String()))
+	}
+	m := &Module{}
+	if err := json.Unmarshal(out, m); err != nil {
+		return nil, fmt.Errorf("read what platformd says about %s: %w", name, err)
+	}
+	return m, nil
+}
+
+// speaks checks that a contestant's requests travel as its name says: both look the same from outside.
+func speaks(transport string) func(context.Context, *Site, *Running) error {
+	return func(ctx context.Context, s *Site, r *Running) error {
+		m, err := (&Platform{Name: r.Name}).Module(ctx, s, "bench")
+		if err != nil {
+			return err
+		}
+		if len(m.Instances) != 1 || m.Instances[0].Transport != transport {
+			return fmt.Errorf("its module does not speak %s: %+v (fix: see scripts/bench/module)", transport, m.Instances)
+		}
+		return nil
+	}
+}
+
+func (p *Platform) data(s *Site) string { return filepath.Join(s.Dir, p.Name, "data") }
+
+// install lays out a module as `make build` does.
+func install(target, manifest, binary string) error {
+	if err := os.MkdirAll(filepath.Join(target, "bin"), 0o700); err != nil {
+		return fmt.Errorf("install the module: %w", err)
+	}
+	for from, to := range map[string]string{manifest: "module.yaml", binary: filepath.Join("bin", "bench")} {
+		content, err := os.ReadFile(from)
+		if err != nil {
+			return fmt.Errorf("install the module: %w", err)
+		}
+		if err := os.WriteFile(filepath.Join(target, to), content, 0o700); err != nil {
+			return fmt.Errorf("install the module: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+// Package load sends the requests of a scenario to a contestant and counts the answers. HTTP is asked by wrk, streams and
+// WebSockets by the program cmd/load: processes of their own, so that what they cost is not the contestant's.
+//
+// It must not know contestants: it gets an address.
+package load
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/platformd/platformd/scripts/bench/internal/scenario"
+)
+
+// slack is what a generator may take beyond its duration, before it is killed.
+const slack = 30 * time.Second
+
+// Sample is what one generator saw in one run.
+type Sample struct {
+	Requests int           `json:"requests"` // answered completely
+	Elapsed  time.Duration `json:"elapsed_ns"`
+	P50      time.Duration `json:"p50_ns"`
+	P99      time.Duration `json:"p99_ns"`
+	Errors   int           `json:"errors"`
+	Problem  string        `json:"problem,omitempty"` // what went wrong, if something did
+}
+
+// PerSecond is the rate of answered requests.
+func (s Sample) PerSecond() float64 {
+	if s.Elapsed <= 0 {
+		return 0
+	}
+	return float64(s.Requests) / s.Elapsed.Seconds()
+}
+
+// Generators knows where the generators are.
+type Generators struct {
+	Binary  string // cmd/load
+	Scripts string // folder with wrk's scripts, as WriteScripts left them
+	Threads int    // of wrk; at most one per connection
+}
+
+// Run loads address (host:port) for d, which must be whole seconds.
+func (g *Generators) Run(ctx context.Context, s *scenario.Scenario, address string, d time.Duration) (Sample, error) {
+	ctx, cancel := context.WithTimeout(ctx, d+slack)
+	defer cancel()
+	if s.Kind == scenario.HTTP {
+		out, err := output(exec.CommandContext(ctx, "wrk", g.wrkArgs(s, address, d)...))
+		if err != nil {
+			return Sample{}, err
+		}
+		return parseWrk(out)
+	}
+	kind := map[scenario.Kind]string{scenario.SSE: "sse", scenario.WebSocket: "ws"}[s.Kind]
+	out, err := output(exec.CommandContext(ctx, g.Binary, "-kind", kind, "-address", address, "-path", s.Path,
+		"-connections", strconv.Itoa(s.Connections), "-duration", d.String()))
+	if err != nil {
+		return Sample{}, err
+	}
+	var sample Sample
+	if err := json.Unmarshal([]byte(out), &sample); err != nil {
+		return Sample{}, fmt.Errorf("read what the load generator counted: %w", err)
+	}
+	return sample, nil
+}
+
+func output(cmd *exec.Cmd) (string, error) {
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("run %s: %w: %s", filepath.Base(cmd.Path), err, strings.TrimSpace(stderr.String()))
+	}
+	return string(out), nil
+}

@@ -1,0 +1,47 @@
+package load
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestParseWrk(t *testing.T) {
+	t.Parallel()
+	const chatter = "Running 1s test @ http://127.0.0.1/\nRequests/sec: 5\ncounted: "
+	cases := map[string]struct {
+		line string
+		want Sample
+	}{
+		"all went well": {
+			"1000 2000000 150 900 0 0 0\n",
+			Sample{Requests: 1000, Elapsed: 2 * time.Second, P50: 150 * time.Microsecond, P99: 900 * time.Microsecond},
+		},
+		"answers with a bad status are errors, not requests": {
+			"1000 2000000 150 900 2 30 4\n",
+			Sample{
+				Requests: 970, Elapsed: 2 * time.Second, P50: 150 * time.Microsecond, P99: 900 * time.Microsecond, Errors: 36,
+				Problem: "2 broken connections, 30 answers other than 2xx and 3xx, 4 overdue",
+			},
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := parseWrk(chatter + c.line)
+			require.NoError(t, err)
+			require.Equal(t, c.want, got)
+		})
+	}
+	for _, bad := range []string{"", "Requests/sec: 5", "counted: 1 2 3\n", "counted: 1 2 3 4 5 6 x\n"} {
+		_, err := parseWrk(bad)
+		require.Error(t, err, "%q", bad)
+	}
+}
+
+func TestPerSecond(t *testing.T) {
+	t.Parallel()
+	require.InDelta(t, 500, Sample{Requests: 1000, Elapsed: 2 * time.Second}.PerSecond(), 1e-9)
+	require.Zero(t, Sample{}.PerSecond())
+}

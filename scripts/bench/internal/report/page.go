@@ -1,0 +1,137 @@
+package report
+
+import (
+	"bytes"
+	_ "embed" // for the template
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/template"
+)
+
+//go:embed page.md.tmpl
+var page string
+
+// Write regenerates docs/benchmarks.md and docs/benchmarks.svg below root.
+func (r *Result) Write(root string) error {
+	text, err := r.page()
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{"benchmarks.md": text, "benchmarks.svg": r.plot()} {
+		path := filepath.Join(root, "docs", name)
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			return fmt.Errorf("write the page: %w (fix: make docs writable)", err)
+		}
+	}
+	return nil
+}
+
+func (r *Result) page() ([]byte, error) {
+	parsed, err := template.New("page").Funcs(template.FuncMap{"table": markdown}).Parse(page)
+	if err != nil {
+		return nil, fmt.Errorf("read the page's template: %w", err)
+	}
+	var text bytes.Buffer
+	err = parsed.Execute(&text, map[string]any{
+		"Result": r, "Overview": r.overview(), "Machine": r.Machine.cells(), "Contestants": r.introductions(),
+		"Versions": r.versions(), "Details": r.details(), "Footprint": r.Footprint.cells(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("fill the page's template: %w", err)
+	}
+	return text.Bytes(), nil
+}
+
+// overview has a line per scenario and a column per contestant: ratios.
+func (r *Result) overview() [][]string {
+	head := []string{"ratio to " + r.Baseline}
+	for _, about := range r.About {
+		head = append(head, about.Name)
+	}
+	all := [][]string{head}
+	for i := range r.Scenarios {
+		line := []string{r.Scenarios[i].Title}
+		for j := range r.Scenarios[i].Rows {
+			line = append(line, r.Scenarios[i].Rows[j].ratio())
+		}
+		all = append(all, line)
+	}
+	return all
+}
+
+// detail is the table of one scenario.
+type detail struct {
+	Title string
+	Cells [][]string
+}
+
+func (r *Result) details() []detail {
+	var all []detail
+	for i := range r.Scenarios {
+		all = append(all, detail{r.Scenarios[i].Title, r.Scenarios[i].cells(r.Baseline)})
+	}
+	return all
+}
+
+func (r *Result) introductions() [][]string {
+	all := [][]string{{"contestant", "what it is"}}
+	for _, about := range r.About {
+		all = append(all, []string{"`" + about.Name + "`", about.What})
+	}
+	return all
+}
+
+// versions puts everything on one line.
+func (r *Result) versions() string {
+	var all []string
+	for _, v := range r.Versions {
+		all = append(all, v.Name+" "+v.Version)
+	}
+	return strings.Join(all, ", ")
+}
+
+func (m *Machine) cells() [][]string {
+	return [][]string{
+		{"machine", ""},
+		{"CPU", m.CPU},
+		{"cores", strconv.Itoa(m.Cores)},
+		{"memory", fmt.Sprintf("%d MiB", m.MemoryMiB)},
+		{"kernel", m.Kernel},
+		{"system", m.System},
+		{"Go", m.Go},
+	}
+}
+
+// cells is empty if nothing was measured.
+func (f *Footprint) cells() [][]string {
+	if f == nil {
+		return nil
+	}
+	all := [][]string{{"platformd at rest", ""}}
+	for _, line := range f.lines() {
+		all = append(all, line[:])
+	}
+	return all
+}
+
+// markdown prints a table whose first line is its head, columns but the first aligned to the right if they hold numbers.
+func markdown(cells [][]string) string {
+	var text strings.Builder
+	for i, line := range cells {
+		text.WriteString("| " + strings.Join(line, " | ") + " |\n")
+		if i == 0 {
+			text.WriteString("| --- |" + strings.Repeat(alignment(cells), len(line)-1) + "\n")
+		}
+	}
+	return strings.TrimSuffix(text.String(), "\n")
+}
+
+func alignment(cells [][]string) string {
+	if len(cells[0]) > 2 {
+		return " ---: |"
+	}
+	return " --- |"
+}

@@ -1,0 +1,63 @@
+// Package scenario lists what the benchmark asks of every contestant.
+//
+// It must not know contestants or load generators: it says what is asked, not by whom or of whom.
+package scenario
+
+import "github.com/platformd/platformd/scripts/bench/internal/handler"
+
+// Kind is how the clients of a scenario talk.
+type Kind int
+
+// Kinds of scenarios.
+const (
+	HTTP      Kind = iota // requests with bodies of known length, sent by wrk
+	SSE                   // streams of events, read to their end
+	WebSocket             // messages that come back
+)
+
+// Scenario is one way to load a contestant. One exchange of it counts as one request: a request with its answer, a whole
+// stream, a message and its echo.
+type Scenario struct {
+	ID          string
+	Title       string
+	Kind        Kind
+	Method      string
+	Path        string // with handler.Prefix
+	Connections int
+	BodySize    int // of the request, in bytes
+}
+
+// Events is how many server-sent events one request brings; 0 unless it is a stream.
+func (s *Scenario) Events() int {
+	if s.Kind == SSE {
+		return handler.Events
+	}
+	return 0
+}
+
+// All lists the scenarios in the order of the report.
+func All() []Scenario {
+	get := func(id, title string, connections int) Scenario {
+		return Scenario{ID: id, Title: title, Method: "GET", Path: handler.Prefix + "/get", Connections: connections}
+	}
+	return []Scenario{
+		get("get1", "GET 200 B, 1 connection", 1),
+		get("get16", "GET 200 B, 16 connections", 16),
+		get("get64", "GET 200 B, 64 connections", 64),
+		get("get256", "GET 200 B, 256 connections", 256),
+		{
+			ID: "post", Title: "POST 1 KiB, 64 connections",
+			Method: "POST", Path: handler.Prefix + "/post", Connections: 64, BodySize: handler.PostSize,
+		},
+		{ID: "mib", Title: "GET 1 MiB, 8 connections", Method: "GET", Path: handler.Prefix + "/mib", Connections: 8},
+		{
+			ID: "up", Title: "PUT 10 MiB, 4 connections",
+			Method: "PUT", Path: handler.Prefix + "/up", Connections: 4, BodySize: handler.UploadSize,
+		},
+		{ID: "sse", Title: "SSE 1000 events, 4 connections", Kind: SSE, Method: "GET", Path: handler.Prefix + "/sse", Connections: 4},
+		{
+			ID: "ws", Title: "WebSocket echo 64 B, 64 connections", Kind: WebSocket,
+			Method: "GET", Path: handler.Prefix + "/ws", Connections: 64,
+		},
+	}
+}

@@ -1,0 +1,148 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/platformd/platformd/scripts/bench/internal/contestant"
+	"github.com/platformd/platformd/scripts/bench/internal/load"
+	"github.com/platformd/platformd/scripts/bench/internal/proc"
+	"github.com/platformd/platformd/scripts/bench/internal/report"
+	"github.com/platformd/platformd/scripts/bench/internal/scenario"
+)
+
+// contest is everybody who takes part, running.
+type contest struct {
+	options    *options
+	running    []*contestant.Running
+	generators load.Generators
+	progress   io.Writer
+	results    []report.Scenario // in the order of options.scenarios; rows in the order of running
+}
+
+// compare starts all contestants and measures them.
+func compare(ctx context.Context, o *options, site *contestant.Site, progress io.Writer) ([]report.Scenario, error) {
+	c := &contest{
+		options: o, progress: progress,
+		// Half of the machine is enough for wrk: a request costs it less than any contestant.
+		generators: load.Generators{Binary: site.Generator(), Scripts: site.Dir, Threads: max(1, runtime.NumCPU()/2)},
+	}
+	if err := load.WriteScripts(site.Dir, o.scenarios); err != nil {
+		return nil, err
+	}
+	defer c.stop()
+	for i := range o.contestants {
+		fmt.Fprintf(progress, "starting %s\n", o.contestants[i].Name)
+		running, err := site.Start(ctx, &o.contestants[i])
+		if err != nil {
+			return nil, err
+		}
+		c.running = append(c.running, running)
+	}
+	if err := c.check(ctx); err != nil {
+		return nil, err
+	}
+	c.prepare()
+	random := rand.New(rand.NewPCG(o.seed, 0))
+	for round := range o.rounds {
+		for i := range o.scenarios {
+			if err := c.round(ctx, round, i, random.Perm(len(c.running))); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return c.results, nil
+}
+
+func (c *contest) stop() {
+	for _, running := range slices.Backward(c.running) {
+		running.Stop()
+	}
+}
+
+// check lets everybody answer once, before anybody is measured.
+func (c *contest) check(ctx context.Context) error {
+	for _, running := range c.running {
+		for i := range c.options.scenarios {
+			s := &c.options.scenarios[i]
+			if !running.Can(s.ID) {
+				continue
+			}
+			if err := load.Check(ctx, s, running.Address); err != nil {
+				return fmt.Errorf("%s does not answer %s rightly: %w (fix: it, or leave it out with --only)", running.Name, s.ID, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *contest) prepare() {
+	for i := range c.options.scenarios {
+		s := &c.options.scenarios[i]
+		result := report.Scenario{ID: s.ID, Title: s.Title, Events: s.Events()}
+		for _, running := range c.running {
+			result.Rows = append(result.Rows, report.Row{Contestant: running.Name, Rounds: []report.Round{}})
+		}
+		c.results = append(c.results, result)
+	}
+}
+
+// round measures all contestants in one scenario, in the given order.
+func (c *contest) round(ctx context.Context, round, index int, order []int) error {
+	s := &c.options.scenarios[index]
+	for _, who := range order {
+		running := c.running[who]
+		if !running.Can(s.ID) {
+			continue
+		}
+		sample, cpu, err := c.one(ctx, s, running)
+		if err != nil {
+			return fmt.Errorf("%s in %s: %w", running.Name, s.ID, err)
+		}
+		measured := toRound(sample, cpu)
+		fmt.Fprintf(c.progress, "round %d of %d  %-7s %-8s %10.0f/s  p99 %7.0f µs  CPU %7.1f µs  errors %d %s\n", round+1,
+			c.options.rounds, s.ID, running.Name, measured.PerSecond, measured.P99Micros, measured.CPUMicros,
+			measured.Errors, sample.Problem)
+		row := &c.results[index].Rows[who]
+		row.Rounds = append(row.Rounds, measured)
+	}
+	return nil
+}
+
+// one warms a contestant up and measures it, and what CPU time it used.
+func (c *contest) one(ctx context.Context, s *scenario.Scenario, running *contestant.Running) (
+	sample load.Sample, cpu time.Duration, err error,
+) {
+	if warmup := c.options.warmup; warmup > 0 {
+		if _, err := c.generators.Run(ctx, s, running.Address, warmup); err != nil {
+			return load.Sample{}, 0, err
+		}
+	}
+	before, err := proc.Read(running.Processes...)
+	if err != nil {
+		return load.Sample{}, 0, err
+	}
+	if sample, err = c.generators.Run(ctx, s, running.Address, c.options.duration); err != nil {
+		return load.Sample{}, 0, err
+	}
+	after, err := proc.Read(running.Processes...)
+	if err != nil {
+		return load.Sample{}, 0, err
+	}
+	cpu, err = after.Since(before)
+	return sample, cpu, err
+}
+
+func toRound(sample load.Sample, cpu time.Duration) report.Round {
+	return report.Round{
+		PerSecond: sample.PerSecond(), P50Micros: report.Micros(sample.P50), P99Micros: report.Micros(sample.P99),
+		CPUMicros: report.Micros(cpu) / float64(max(1, sample.Requests)), Errors: sample.Errors,
+	}
+}
