@@ -145,6 +145,12 @@ func (s *server) Health(ctx context.Context, _ *modulev1.HealthRequest) (*module
 	return &modulev1.HealthResponse{}, nil
 }
 
+// Watch implements modulev1.ModuleServer: it ends with the connection.
+func (s *server) Watch(_ *modulev1.WatchRequest, stream grpc.ServerStreamingServer[modulev1.WatchResponse]) error {
+	<-stream.Context().Done()
+	return nil
+}
+
 // Drain implements modulev1.ModuleServer.
 func (s *server) Drain(ctx context.Context, _ *modulev1.DrainRequest) (*modulev1.DrainResponse, error) {
 	if err := s.drain(ctx); err != nil {

@@ -214,6 +214,8 @@ func runtimeCases() []badCase {
 	cases := []badCase{
 		{"migrations", head + "migrations: rust\n", "bad_migrations", 4},
 		{"migrations without a database", head + "migrations: go\n", "migrations_without_database", 4},
+		{"too many instances", head + "runtime: {instances: 65}\n", "out_of_bounds", 4},
+		{"a negative number of instances", head + "runtime: {instances: -1}\n", "out_of_bounds", 4},
 		{"start too short", head + "runtime: {startTimeout: 99ms}\n", "out_of_bounds", 4},
 		{"stop too long", head + "runtime:\n  stopTimeout: 10m1s\n", "out_of_bounds", 5},
 		{"start without unit", head + "runtime: {startTimeout: 5}\n", "bad_duration", 4},
@@ -244,7 +246,7 @@ func laterCases() []badCase {
 	for _, grant := range []string{"auth", "identity", "authz", "audit", "cache"} {
 		cases = append(cases, badCase{"later: " + grant, head + "grants:\n  " + grant + ": [x]\n", "not_supported_yet", 5})
 	}
-	for _, key := range []string{"instances", "upgrade", "memory", "cpu", "pids", "openFiles", "concurrency"} {
+	for _, key := range []string{"upgrade", "memory", "cpu", "pids", "openFiles", "concurrency"} {
 		cases = append(cases, badCase{"later: " + key, head + "runtime:\n  " + key + ": 1\n", "not_supported_yet", 5})
 	}
 	return cases

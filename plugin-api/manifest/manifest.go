@@ -99,6 +99,8 @@ type ConfigRef struct {
 type Runtime struct {
 	// Executable is a slash-separated path relative to the module's folder, and inside it. Default: bin/NAME.
 	Executable string `json:"executable,omitempty" jsonschema:"The binary, relative to the module's folder."`
+	// Instances is how many processes run at once, between 1 and 64. Default: 1.
+	Instances int `json:"instances,omitempty" jsonschema:"How many processes of the module run at once."`
 	// StartTimeout and StopTimeout are between 100 ms and 10 min. Default: 10 s.
 	StartTimeout Duration `json:"startTimeout,omitempty" jsonschema:"How long the start may take."`
 	StopTimeout  Duration `json:"stopTimeout,omitempty" jsonschema:"How long draining and stopping may take."`

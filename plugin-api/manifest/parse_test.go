@@ -152,7 +152,7 @@ func TestLaterKeysAreNamed(t *testing.T) {
 		messages = append(messages, key)
 	}
 	require.Equal(t, []string{"routes.idempotencyKey", "grants.auth", "grants.identity", "grants.authz", "grants.audit",
-		"grants.cache", "events", "services", "migrations: sql", "runtime.instances", "runtime.upgrade", "runtime.memory",
+		"grants.cache", "events", "services", "migrations: sql", "runtime.upgrade", "runtime.memory",
 		"runtime.cpu", "runtime.pids", "runtime.openFiles", "runtime.concurrency"}, messages)
 	require.ErrorContains(t, err, "testdata/design.yaml:25: `services` is not supported by this platformd yet\nfix: ")
 }

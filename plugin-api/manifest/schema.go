@@ -85,6 +85,8 @@ func constrainRoute(route *jsonschema.Schema) {
 func constrainRuntime(p map[string]*jsonschema.Schema) {
 	phase := json.RawMessage(`"` + defaultPhase.String() + `"`)
 	p["startTimeout"].Default, p["stopTimeout"].Default = phase, phase
+	p["instances"].Minimum, p["instances"].Maximum = jsonschema.Ptr(1.0), jsonschema.Ptr(float64(maxInstances))
+	p["instances"].Default = json.RawMessage("1")
 	p["env"].Items.Pattern = envPattern
 	p["env"].UniqueItems = true
 	p["restart"].Properties["max"].Minimum = jsonschema.Ptr(0.0)

@@ -95,6 +95,9 @@ func (m *Manifest) fillDefaults() {
 	if m.Runtime.Executable == "" && nameRule.MatchString(m.Name) { // a bad name is complained about once
 		m.Runtime.Executable = "bin/" + m.Name
 	}
+	if m.Runtime.Instances == 0 {
+		m.Runtime.Instances = 1
+	}
 	if m.Runtime.StartTimeout == 0 {
 		m.Runtime.StartTimeout = defaultPhase
 	}

@@ -33,8 +33,9 @@ var (
 
 // The bounds of startTimeout and stopTimeout.
 const (
-	minPhase = Duration(100 * time.Millisecond)
-	maxPhase = Duration(10 * time.Minute)
+	maxInstances = 64
+	minPhase     = Duration(100 * time.Millisecond)
+	maxPhase     = Duration(10 * time.Minute)
 )
 
 // Validate checks the rules that need nothing but the manifest itself. A size or timeout that is 0 is taken as not
@@ -224,6 +225,10 @@ func (m *Manifest) checkRuntime(errs *Errors) {
 	r := m.Runtime
 	if r.Executable != "" {
 		checkFile(errs, "runtime.executable", r.Executable)
+	}
+	if r.Instances < 0 || r.Instances > maxInstances {
+		errs.add("runtime.instances", "out_of_bounds", fmt.Sprintf("`runtime.instances` %d is out of bounds", r.Instances),
+			fmt.Sprintf("write a number between 1 and %d", maxInstances))
 	}
 	checkPhase(errs, "runtime.startTimeout", r.StartTimeout)
 	checkPhase(errs, "runtime.stopTimeout", r.StopTimeout)

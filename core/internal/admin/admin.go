@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/platformd/platformd/core/internal/auth"
+	"github.com/platformd/platformd/core/internal/logs"
 )
 
 // SocketPath is where the daemon of a data directory listens.
@@ -51,6 +52,10 @@ type Module struct {
 	// Reason says why the module is not ready, and Fix what to do about it; both are empty when it is.
 	Reason string `json:"reason,omitempty"`
 	Fix    string `json:"fix,omitempty"`
+	// Problem is what a module that is ready says that it lacks; empty when it is well.
+	Problem string `json:"problem,omitempty"`
+	// Wanted is how many instances are to run.
+	Wanted int `json:"wanted"`
 	// Required modules gate the platform's readiness.
 	Required bool `json:"required"`
 	// Restarts counts relaunches since the daemon started; StartMillis is how long the last launch took.
@@ -79,6 +84,31 @@ type Process struct {
 	// Transport carries HTTP exchanges: "link" or "http/1.1".
 	Transport string `json:"transport,omitempty"`
 }
+
+// Crash is an instance's unwanted end, or a launch that failed, and what led to it.
+type Crash struct {
+	At  time.Time `json:"at"`
+	PID int       `json:"pid,omitempty"` // 0 if the launch failed
+	// Reason is why: "exit 2", "signal killed", "oom", "health timeout", "handshake: …".
+	Reason string `json:"reason"`
+	// Exit is how the process ended; it differs from Reason where the core ended it.
+	Exit         string `json:"exit,omitempty"`
+	UptimeMillis int64  `json:"uptime_ms"`
+	InFlight     int64  `json:"in_flight"` // requests that it was working on
+	Restarts     int    `json:"restarts"`  // relaunches so far, the one that followed included
+	// Log holds the module's last records, oldest first.
+	Log []logs.Entry `json:"log"`
+}
+
+// Order is what an operator can have done with one module.
+type Order string
+
+// The orders. Restart renews every process without a failed request.
+const (
+	OrderStart   Order = "start"
+	OrderStop    Order = "stop"
+	OrderRestart Order = "restart"
+)
 
 // Permission is something that a caller of a module may hold.
 type Permission struct {

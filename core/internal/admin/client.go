@@ -33,18 +33,28 @@ const answerTimeout = requestTimeout + 5*time.Second
 // Client talks to a running daemon. An error that the daemon answers with is a *problem.Problem; one in reaching it is
 // ErrNotRunning, ErrRefused or ErrSilent, if it is of a kind that a person can do something about. Every call returns within
 // some seconds, and with its context. A Client is safe for concurrent use and holds no connection between calls.
-type Client struct{ http *http.Client }
+type Client struct {
+	path string
+	http *http.Client
+}
 
 // Dial returns a client for the control socket at path. It does not connect yet.
 func Dial(path string) *Client {
-	return &Client{http: &http.Client{Transport: &http.Transport{
+	c := &Client{path: path}
+	c.http = &http.Client{Transport: c.transport(answerTimeout)}
+	return c
+}
+
+// transport waits so long for an answer to begin; 0 is for ever.
+func (c *Client) transport(patience time.Duration) *http.Transport {
+	return &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var dialer net.Dialer
-			return dialer.DialContext(ctx, "unix", path)
+			return dialer.DialContext(ctx, "unix", c.path)
 		},
-		ResponseHeaderTimeout: answerTimeout,
-	}}}
+		ResponseHeaderTimeout: patience,
+	}
 }
 
 // Info returns what the daemon says about itself.
@@ -61,6 +71,24 @@ func (c *Client) Modules(ctx context.Context) ([]Module, error) {
 // Module returns one module; for an unknown one the error is a problem with the status 404 that names what is near.
 func (c *Client) Module(ctx context.Context, name string) (Module, error) {
 	return call[Module](ctx, c, request{method: http.MethodGet, path: "/v1/modules/" + url.PathEscape(name)})
+}
+
+// Crashes returns a module's last crashes, the newest first.
+func (c *Client) Crashes(ctx context.Context, name string) ([]Crash, error) {
+	path := "/v1/modules/" + url.PathEscape(name) + "/crashes"
+	crashes, err := call[list[Crash]](ctx, c, request{method: http.MethodGet, path: path})
+	return crashes.Items, err
+}
+
+// Order has something done with a module, and returns when it is done, at the latest when ctx ends: unlike the other calls
+// it takes as long as the module.
+func (c *Client) Order(ctx context.Context, name string, order Order) error {
+	patient := &Client{http: &http.Client{Transport: c.transport(0)}}
+	resp, err := patient.send(ctx, request{method: http.MethodPost, path: "/v1/modules/" + url.PathEscape(name) + "/" + string(order)})
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
 }
 
 // Tokens returns every API token, without its secret.

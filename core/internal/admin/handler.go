@@ -21,15 +21,22 @@ import (
 )
 
 const (
-	requestTimeout = 10 * time.Second // of everything but following logs
-	maxRequest     = 64 << 10         // bytes of a request's body
+	requestTimeout = 10 * time.Second // of everything but following logs and orders to modules
+	// orderTimeout bounds an order to a module beyond what the module's own timeouts allow: it is the last resort.
+	orderTimeout = time.Hour
+	maxRequest   = 64 << 10 // bytes of a request's body
 )
 
-// Deps is what the API shows and acts on. Every field is required. The functions must not block.
+// Deps is what the API shows and acts on. Every field is required. The functions must not block, Order excepted.
 type Deps struct {
 	Info func() Info
 	// Modules returns every module that is known, those that cannot start included, sorted by name.
-	Modules     func() []Module
+	Modules func() []Module
+	// Crashes returns a module's last crashes, the newest first; none for a module that never ran.
+	Crashes func(module string) []Crash
+	// Order carries out an order to a module and returns when that is done. A *problem.Problem says why it cannot be.
+	Order func(ctx context.Context, module string, order Order) error
+
 	Tokens      *auth.Service
 	Permissions *authz.Registry
 	Logs        *logs.Store
@@ -43,6 +50,8 @@ type Deps struct {
 //	GET    /v1/info
 //	GET    /v1/modules            {"items": [Module…]}
 //	GET    /v1/modules/{name}     Module
+//	GET    /v1/modules/{name}/crashes  {"items": [Crash…]}
+//	POST   /v1/modules/{name}/start|stop|restart  204, when it is done
 //	GET    /v1/tokens             {"items": [auth.Token…]}
 //	POST   /v1/tokens             NewToken → 201 CreatedToken
 //	DELETE /v1/tokens/{id}        204
@@ -80,6 +89,10 @@ func (a *api) endpoints() []endpoint {
 		{method: http.MethodGet, path: "/v1/info", serve: a.info},
 		{method: http.MethodGet, path: "/v1/modules", serve: a.modules},
 		{method: http.MethodGet, path: "/v1/modules/{name}", serve: a.module},
+		{method: http.MethodGet, path: "/v1/modules/{name}/crashes", serve: a.crashes},
+		{method: http.MethodPost, path: "/v1/modules/{name}/start", serve: a.order(OrderStart), endless: true},
+		{method: http.MethodPost, path: "/v1/modules/{name}/stop", serve: a.order(OrderStop), endless: true},
+		{method: http.MethodPost, path: "/v1/modules/{name}/restart", serve: a.order(OrderRestart), endless: true},
 		{method: http.MethodGet, path: "/v1/tokens", serve: a.tokens},
 		{method: http.MethodPost, path: "/v1/tokens", serve: a.createToken},
 		{method: http.MethodDelete, path: "/v1/tokens/{id}", serve: a.revokeToken},
@@ -128,12 +141,47 @@ func (a *api) modules(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (a *api) module(w http.ResponseWriter, r *http.Request) error {
+	m, err := a.find(r)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, m)
+}
+
+// find returns the module that the path names.
+func (a *api) find(r *http.Request) (Module, error) {
 	modules, name := normal(a.deps.Modules()), r.PathValue("name")
 	i := slices.IndexFunc(modules, func(m Module) bool { return m.Name == name })
 	if i < 0 {
-		return unknownModule(name, modules)
+		return Module{}, unknownModule(name, modules)
 	}
-	return writeJSON(w, http.StatusOK, modules[i])
+	return modules[i], nil
+}
+
+func (a *api) crashes(w http.ResponseWriter, r *http.Request) error {
+	m, err := a.find(r)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, list[Crash]{Items: orEmpty(a.deps.Crashes(m.Name))})
+}
+
+// order answers when the order has been carried out, which may take as long as the module may.
+func (a *api) order(order Order) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		m, err := a.find(r)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), orderTimeout)
+		defer cancel()
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the server's own is made for quick answers
+		if err := a.deps.Order(ctx, m.Name, order); err != nil {
+			return err
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
 }
 
 // stop answers first: the daemon closes this very connection when it stops.

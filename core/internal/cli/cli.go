@@ -45,6 +45,8 @@ type StartOptions struct {
 	Config *config.Config
 	// ConfigFile is empty if there is no file.
 	ConfigFile string
+	// Attach names the modules that are left to a debugger.
+	Attach []string
 	// Out is for the banner.
 	Out     io.Writer
 	Version string

@@ -20,7 +20,10 @@ const completionTimeout = 2 * time.Second
 
 func (a *app) module() *cobra.Command {
 	return a.group(&cobra.Command{Use: "module", Short: "Show the modules of the running platform", Aliases: []string{"modules"}},
-		a.moduleLs(), a.moduleShow(), a.moduleRoutes(), a.moduleGraph())
+		a.moduleLs(), a.moduleShow(), a.moduleRoutes(), a.moduleGraph(), a.moduleCrashes(),
+		a.moduleOrder(admin.OrderStart, "Start a module that was stopped or failed, and wait until it is ready"),
+		a.moduleOrder(admin.OrderStop, "Stop a module until it is started again"),
+		a.moduleOrder(admin.OrderRestart, "Replace a module's processes one by one, without a failed request"))
 }
 
 func (a *app) moduleLs() *cobra.Command {
@@ -70,8 +73,10 @@ func (a *app) showModule(m admin.Module) error {
 		{"state", m.State + " for " + age(m.Since)},
 		{"reason", m.Reason},
 		{"fix", m.Fix},
+		{"problem", m.Problem},
 		{"required", yesNo(m.Required)},
 		{"pid", pids(m.Instances)},
+		{"instances", instances(m)},
 		{"transport", transports(m.Instances)},
 		{"restarts", strconv.Itoa(m.Restarts)},
 		{"started in", started(m.StartMillis)},
@@ -101,6 +106,14 @@ func transports(instances []admin.Process) string {
 		all = append(all, instance.Transport)
 	}
 	return strings.Join(slices.Compact(all), ", ")
+}
+
+// instances tells how many of the wanted processes take requests, where that is more than one.
+func instances(m admin.Module) string {
+	if m.Wanted <= 1 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d", len(m.Instances), m.Wanted)
 }
 
 func started(millis int64) string {

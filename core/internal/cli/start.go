@@ -8,6 +8,7 @@ import (
 
 func (a *app) start() *cobra.Command {
 	var listen string
+	var attach []string
 	cmd := &cobra.Command{
 		Use:   "start",
 		Short: "Run the platform in the foreground",
@@ -15,6 +16,8 @@ func (a *app) start() *cobra.Command {
 			"signal ends it without draining). The banner appears when it is ready.",
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "`address` of the HTTP server (default: server.listen of the settings)")
+	cmd.Flags().StringSliceVar(&attach, "attach", nil,
+		"`module` that a debugger will hold: nothing ends it for not answering (then: dlv attach PID)")
 	return a.action(cmd, func(cmd *cobra.Command, _ []string) error {
 		settings, err := a.settings(cmd, func(c *config.Config) {
 			if cmd.Flags().Changed("listen") {
@@ -25,7 +28,7 @@ func (a *app) start() *cobra.Command {
 			return err
 		}
 		return a.deps.Run(cmd.Context(), StartOptions{
-			Config: settings, ConfigFile: a.configFile(), Out: a.deps.Out, Version: a.build().Version,
+			Config: settings, ConfigFile: a.configFile(), Out: a.deps.Out, Version: a.build().Version, Attach: attach,
 		})
 	})
 }

@@ -37,6 +37,8 @@ type Options struct {
 	// ConfigFile is where it came from; empty: defaults.
 	ConfigFile string
 	Version    string
+	// Attach names the modules that are left to a debugger.
+	Attach []string
 	// Out gets the banner and the log.
 	Out io.Writer
 }

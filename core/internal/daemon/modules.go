@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"google.golang.org/grpc"
@@ -42,6 +43,10 @@ func (d *daemon) openSupervisor(context.Context) error {
 		Services: d.services,
 		Output:   d.output,
 		Changed:  d.metrics.moduleChanged,
+		LogTail: func(module string, n int) []logs.Entry {
+			return d.logs.Store.Tail(logs.Filter{Module: module, N: n})
+		},
+		CrashDir: filepath.Join(d.dataDir, "crashes"),
 		Random:   rand.Float64,
 	})
 	return nil
@@ -111,7 +116,10 @@ func (d *daemon) resolveModule(mod *catalog.Module) (*supervisor.Module, error) 
 	if err := d.permissions.Set(m.Name, m.Permissions); err != nil {
 		return nil, err
 	}
-	resolved := &supervisor.Module{Module: mod, Config: settings, Budget: d.budget(mod, override), Env: environment(m.Runtime.Env)}
+	resolved := &supervisor.Module{
+		Module: mod, Config: settings, Budget: d.budget(mod, override), Env: environment(m.Runtime.Env),
+		Attach: slices.Contains(d.options.Attach, m.Name),
+	}
 	if m.Grants.Database {
 		database := d.storage.Module(m.Name)
 		resolved.Storage = &modulev1.Database{Driver: database.Driver, Source: database.Source, TablePrefix: database.TablePrefix}

@@ -48,7 +48,7 @@ func (d *daemon) openControl(context.Context) error {
 
 func (d *daemon) adminDeps() admin.Deps {
 	return admin.Deps{
-		Info: d.info, Modules: d.modules, Tokens: d.tokens, Permissions: d.permissions,
+		Info: d.info, Modules: d.modules, Crashes: d.crashes, Order: d.order, Tokens: d.tokens, Permissions: d.permissions,
 		Logs: d.logs.Store, Stop: d.stop, Log: d.log.Named("control"),
 	}
 }
@@ -154,6 +154,7 @@ func fare(out *admin.Module, mod *catalog.Module, statuses map[string]supervisor
 	case supervised:
 		out.State, out.Since = string(status.State), status.Since
 		out.Restarts, out.StartMillis = status.Restarts, status.StartMillis
+		out.Problem, out.Wanted = status.Problem, status.Wanted
 		out.Reason, out.Fix = admin.SplitFix(status.Reason)
 		for _, p := range status.Instances {
 			out.Instances = append(out.Instances, admin.Process{

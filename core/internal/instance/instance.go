@@ -3,7 +3,6 @@ package instance
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -15,6 +14,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/link/http1"
@@ -129,17 +130,42 @@ func newTransport(version uint32, config http1.ClientConfig) transport {
 	return http1.NewClient(config)
 }
 
-// Health asks the module whether it can work; a problem it names is an error.
+// UnwellError is what a module that answers says that it lacks.
+type UnwellError struct{ Problem string }
+
+// Error implements error.
+func (e *UnwellError) Error() string { return e.Problem }
+
+// Health asks the module whether it can work; an *UnwellError is its answer, any other error is that it gave none.
 func (i *Instance) Health(ctx context.Context) error {
 	answer, err := i.module.Health(ctx, &modulev1.HealthRequest{})
 	if err != nil {
 		return err
 	}
 	if answer.GetProblem() != "" {
-		return errors.New(answer.GetProblem())
+		return &UnwellError{Problem: answer.GetProblem()}
 	}
 	return nil
 }
+
+// Watch returns when the module has ended its side of the connection, with the reason, or when ctx ends, with nil. A module
+// that offers no watch, which only one without our SDK may be, has none to end.
+func (i *Instance) Watch(ctx context.Context) error {
+	stream, err := i.module.Watch(ctx, &modulev1.WatchRequest{})
+	for err == nil {
+		_, err = stream.Recv()
+	}
+	if status.Code(err) == codes.Unimplemented {
+		<-ctx.Done()
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// InFlight is how many exchanges the instance is working on.
+func (i *Instance) InFlight() int64 { return i.inflight.Load() }
 
 // Exchange is one HTTP request as the gateway decided it.
 type Exchange struct {
@@ -228,6 +254,13 @@ func (i *Instance) awaitDrained(ctx context.Context) {
 	case <-ctx.Done():
 		i.log.Warn("requests were still running when the module was stopped", "requests", i.inflight.Load())
 	}
+}
+
+// End kills the process tree and returns when the process is reaped; Kill has still to be called.
+func (i *Instance) End() {
+	i.draining.Store(true)
+	i.proc.killTree()
+	<-i.proc.done
 }
 
 // Kill ends the process tree at once and removes what it leaves. It returns when the process is reaped; calling it again is

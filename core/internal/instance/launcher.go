@@ -106,11 +106,11 @@ func (l *Launcher) Launch(ctx context.Context, spec Spec) (*Instance, error) {
 	defer cancel()
 	sum, err := checksum(spec.Executable)
 	if err != nil {
-		return nil, err
+		return nil, &HostError{Err: err}
 	}
 	dir, err := l.newDir()
 	if err != nil {
-		return nil, err
+		return nil, &HostError{Err: err}
 	}
 	proc := newProcess(l, spec, dir)
 	inst := &Instance{

@@ -73,7 +73,7 @@ func (p *process) Start(ctx context.Context) error {
 	closeAll(outW, errW, lifeR)
 	if err != nil {
 		closeAll(outR, errR, lifeW)
-		return fmt.Errorf("start the process: %w", err)
+		return &HostError{Err: fmt.Errorf("start the process: %w", err)}
 	}
 	p.lifeline = lifeW
 	aborted := p.nowAlive()

@@ -43,6 +43,13 @@ func (r *Registry) Put(module string, instance *Instance) {
 	r.replace(module, &entry{instance: instance})
 }
 
+// Withdraw takes one instance out.
+func (r *Registry) Withdraw(module string, instance *Instance, reason string, coming bool) {
+	if r.get(module).instance == instance {
+		r.Remove(module, reason, coming)
+	}
+}
+
 // Remove makes module unavailable, for the reason given. Exchanges that already have the instance keep it.
 func (r *Registry) Remove(module, reason string, coming bool) {
 	r.replace(module, &entry{notReady: &NotReadyError{Module: module, Reason: reason, Coming: coming}})

@@ -18,9 +18,6 @@ import (
 // migrateTimeout bounds all of one module's migrations together; they may rewrite large tables.
 const migrateTimeout = 30 * time.Minute
 
-// noticeExit is how long after a broken connection the end of its process is still expected.
-const noticeExit = 2 * time.Second
-
 // permanentError marks a failure that a relaunch of the same files would meet again.
 type permanentError struct {
 	err             error
@@ -33,30 +30,35 @@ func (e *permanentError) Error() string { return e.err.Error() }
 // Unwrap serves errors.Is and errors.As.
 func (e *permanentError) Unwrap() error { return e.err }
 
-func asPermanent(err error) (permanent *permanentError, why string) {
-	if errors.As(err, &permanent) {
-		return permanent, err.Error()
+// classify tells what a failed launch means for the next one, and whether modules that require this one must be held.
+func classify(err error) (what fault, holdsDependents bool) {
+	var (
+		permanent *permanentError
+		host      *instance.HostError
+	)
+	switch {
+	case errors.As(err, &permanent):
+		return faultPermanent, permanent.holdsDependents
+	case errors.As(err, &host):
+		return faultHost, false
 	}
-	return nil, ""
+	return faultCrash, false
 }
 
 // launch brings a new process from nothing to ready: handshake, Describe, Migrate, Init, Health. All but the migrations
-// share the manifest's startTimeout. On an error the process is dead.
-func (r *runner) launch(ctx context.Context) (*instance.Instance, error) {
+// share the manifest's startTimeout. It returns how long that took. On an error the process is dead.
+func (r *runner) launch(ctx context.Context) (*instance.Instance, time.Duration, error) {
 	begin := time.Now()
 	inst, err := r.deps.Launcher.Launch(ctx, r.spec())
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if err := r.makeReady(ctx, inst, r.startTimeout()-time.Since(begin)); err != nil {
 		err = r.explain(inst, err)
 		inst.Kill()
-		return nil, err
+		return nil, 0, err
 	}
-	r.mu.Lock()
-	r.status.StartMillis = time.Since(begin).Milliseconds()
-	r.mu.Unlock()
-	return inst, nil
+	return inst, time.Since(begin), nil
 }
 
 func (r *runner) startTimeout() time.Duration {
@@ -76,17 +78,7 @@ func (r *runner) explain(inst *instance.Instance, err error) error {
 
 // died tells whether err is the end of the process. The connection breaks a moment before the process can be waited for.
 func died(inst *instance.Instance, err error) bool {
-	if status.Code(err) != codes.Unavailable {
-		return false
-	}
-	moment := time.NewTimer(noticeExit)
-	defer moment.Stop()
-	select {
-	case <-inst.Done():
-		return true
-	case <-moment.C:
-		return false
-	}
+	return status.Code(err) == codes.Unavailable && exits(inst, noticeExit)
 }
 
 func (r *runner) spec() instance.Spec {

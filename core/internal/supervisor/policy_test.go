@@ -8,44 +8,41 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// never is randomness that takes nothing off.
+func never() float64 { return 0 }
+
 func TestBudgetThenGrowingDelays(t *testing.T) {
 	t.Parallel()
-	p := policy{budget: Budget{Max: 3, Window: time.Minute}}
+	p := policy{budget: Budget{Max: 3, Window: time.Minute}, random: never}
 	clock := time.Unix(0, 0)
-	crash := func() (time.Duration, State) { clock = clock.Add(time.Second); return p.next(clock, time.Second, 0) }
+	crash := func() time.Duration { clock = clock.Add(time.Second); return p.next(clock, time.Second) }
 	for range 3 {
-		delay, state := crash()
-		require.Zero(t, delay)
-		require.Equal(t, Starting, state)
+		require.Zero(t, crash())
+		require.Zero(t, p.over)
 	}
-	for _, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
-		delay, state := crash()
-		require.Equal(t, want*time.Second, delay)
-		require.Equal(t, CrashLoop, state)
+	for i, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
+		require.Equal(t, want*time.Second, crash())
+		require.Equal(t, i+1, p.over)
 	}
 }
 
 func TestAStableRunForgives(t *testing.T) {
 	t.Parallel()
-	p := policy{budget: Budget{Max: 1, Window: time.Hour}}
+	p := policy{budget: Budget{Max: 1, Window: time.Hour}, random: never}
 	clock := time.Unix(0, 0)
-	_, state := p.next(clock, 0, 0)
-	require.Equal(t, Starting, state)
-	_, state = p.next(clock, stableAfter-time.Nanosecond, 0)
-	require.Equal(t, CrashLoop, state)
-	delay, state := p.next(clock, stableAfter, 0)
-	require.Equal(t, Starting, state)
-	require.Zero(t, delay)
+	require.Zero(t, p.next(clock, 0))
+	require.NotZero(t, p.next(clock, stableAfter-time.Nanosecond))
+	require.Zero(t, p.next(clock, stableAfter))
+	require.Zero(t, p.over)
 }
 
 func TestCrashesOutsideTheWindowDoNotCount(t *testing.T) {
 	t.Parallel()
-	p := policy{budget: Budget{Max: 2, Window: time.Minute}}
+	p := policy{budget: Budget{Max: 2, Window: time.Minute}, random: never}
 	clock := time.Unix(0, 0)
 	for range 100 {
 		clock = clock.Add(31 * time.Second) // never three within a minute
-		_, state := p.next(clock, time.Second, 0)
-		require.Equal(t, Starting, state)
+		require.Zero(t, p.next(clock, time.Second))
 	}
 }
 
@@ -56,7 +53,7 @@ func TestPolicyHoldsOverRandomSchedules(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 2_000 {
 		budget := Budget{Max: 1 + random.IntN(5), Window: time.Duration(1+random.IntN(120)) * time.Second}
-		p := policy{budget: budget}
+		p := policy{budget: budget, random: random.Float64}
 		clock := time.Unix(0, 0)
 		var history []time.Time
 		for range 50 {
@@ -72,13 +69,11 @@ func TestPolicyHoldsOverRandomSchedules(t *testing.T) {
 					recent++
 				}
 			}
-			delay, state := p.next(clock, uptime, random.Float64())
+			delay := p.next(clock, uptime)
 			if recent <= budget.Max {
-				require.Equal(t, Starting, state)
 				require.Zero(t, delay)
 				continue
 			}
-			require.Equal(t, CrashLoop, state)
 			require.GreaterOrEqual(t, delay, firstBackoff/2)
 			require.LessOrEqual(t, delay, maxBackoff)
 		}

@@ -2,20 +2,25 @@ package supervisor
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"sync"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/platformd/platformd/core/internal/instance"
 )
 
-// runner owns one module: its goroutine is the only one that launches or stops it.
+// runner owns one module: its goroutine is the only one that asks the machine what to do. Launches, watches and stops run
+// beside it, and report to it.
 type runner struct {
-	deps   Deps
-	mod    *Module
-	policy policy
+	deps     Deps
+	mod      *Module
+	machine  *machine
+	slots    []running
+	dossiers *dossiers
 
-	readySince time.Time // of the instance that is or was ready last; run's own
 	requires   []*runner // must not have failed for good
 	after      []*runner // requires and optional ones: started first, stopped last
 	dependents []*runner
@@ -24,31 +29,37 @@ type runner struct {
 	settled     chan struct{} // closed once the module is ready, or known not to become so soon
 	settledOnce sync.Once
 	stopped     chan struct{} // closed when run has returned
+	reports     chan func()   // what run does next; see report
+	beside      sync.WaitGroup
+	retiring    int          // instances that are being stopped
+	orders      []chan error // who waits for the module to settle
+	stopReason  string
 
-	mu     sync.Mutex
-	status Status
-	broken bool // its migrations failed, or it is held: dependents are held too
+	mu      sync.Mutex
+	status  Status
+	broken  bool          // its migrations failed, or it is held: dependents are held too
+	changed chan struct{} // closed, and made anew, when broken changes
+}
+
+// running is what a slot of the machine holds.
+type running struct {
+	instance *instance.Instance
+	next     *instance.Instance // launched, and not admitted yet
+	cancel   context.CancelFunc // of the launch or the wait that is under way
+	watched  context.CancelFunc // ends the watch of instance
 }
 
 func newRunner(deps Deps, mod *Module) *runner {
+	instances := max(1, mod.Manifest.Runtime.Instances)
 	return &runner{
-		deps: deps, mod: mod, policy: policy{budget: mod.Budget},
+		deps: deps, mod: mod, machine: newMachine(mod.Budget, instances, deps.Random),
+		slots: make([]running, instances), dossiers: openDossiers(deps.CrashDir, mod.Manifest.Name, deps.Log),
 		begun: make(chan struct{}), settled: make(chan struct{}), stopped: make(chan struct{}),
+		reports: make(chan func()), changed: make(chan struct{}),
 		status: Status{
-			Name: mod.Manifest.Name, Version: mod.Manifest.Version, State: Starting, Since: time.Now(),
+			Wanted: instances, Name: mod.Manifest.Name, Version: mod.Manifest.Version, State: Starting, Since: time.Now(),
 			Required: mod.Manifest.Runtime.Required, Instances: []Process{},
 		},
-	}
-}
-
-func (r *runner) dependOn(other *runner, required bool) {
-	if other == nil {
-		return // refused after the order was made; whoever requires it is held and not here
-	}
-	r.after = append(r.after, other)
-	other.dependents = append(other.dependents, r)
-	if required {
-		r.requires = append(r.requires, other)
 	}
 }
 
@@ -56,134 +67,173 @@ func (r *runner) dependOn(other *runner, required bool) {
 func (r *runner) run(ctx context.Context) {
 	defer close(r.stopped)
 	defer r.settle()
-	r.unavailable(Starting, "it is starting")
-	may := r.awaitDependencies(ctx)
-	close(r.begun)
-	if !may {
-		<-ctx.Done()
-		return
-	}
+	r.publish()
+	r.beside.Go(func() { r.awaitDependencies(ctx) })
 	for ctx.Err() == nil {
-		inst, err := r.launch(ctx)
+		select {
+		case step := <-r.reports:
+			step()
+		case <-ctx.Done():
+		}
+	}
+	r.shutDown()
+}
+
+// report makes run do something, and returns when it is done. It reports false if the module has been shut down.
+func (r *runner) report(step func()) bool {
+	done := make(chan struct{})
+	select {
+	case r.reports <- func() { defer close(done); step(); r.publish() }:
+		<-done
+		return true
+	case <-r.stopped:
+		return false
+	}
+}
+
+// shutDown stops the instances once the modules that depend on this one have stopped theirs.
+func (r *runner) shutDown() {
+	r.deliver(errStopping)
+	r.stopReason = errStopping.Error()
+	waiting := make(chan struct{})
+	r.beside.Go(func() {
+		defer close(waiting)
+		for _, dependent := range r.dependents {
+			<-dependent.stopped
+		}
+	})
+	r.serveReports(waiting)
+	r.perform(r.machine.stop())
+	r.publish()
+	finished := make(chan struct{})
+	go func() { r.beside.Wait(); close(finished) }()
+	r.serveReports(finished)
+	r.publish()
+}
+
+// serveReports does what is reported until a channel is closed. Nothing is launched any more.
+func (r *runner) serveReports(until <-chan struct{}) {
+	for {
+		select {
+		case step := <-r.reports:
+			step()
+		case <-until:
+			return
+		}
+	}
+}
+
+var errStopping = errors.New("the platform is stopping")
+
+// perform carries out what the machine decided.
+func (r *runner) perform(todo []action) {
+	for _, a := range todo {
+		switch a.do {
+		case doLaunch:
+			r.beginLaunch(a)
+		case doWait:
+			r.beginWait(a)
+		case doAdmit:
+			r.admit(a.slot)
+		case doRetire:
+			r.retire(r.slots[a.slot])
+			r.slots[a.slot].instance = nil
+		case doAbort:
+			r.slots[a.slot].cancel()
+		}
+	}
+}
+
+// beginLaunch launches a process beside the runner.
+func (r *runner) beginLaunch(a action) {
+	ctx, cancel := context.WithCancel(context.Background())
+	r.slots[a.slot].cancel = cancel
+	r.beside.Go(func() {
+		defer cancel()
+		inst, took, err := r.launch(ctx)
 		if err != nil {
-			r.notLaunched(ctx, err)
-			continue
+			r.report(func() { r.notLaunched(a, err) })
+			r.fileFailedLaunch(err)
+			return
 		}
-		r.ready(inst)
-		select {
-		case <-inst.Done():
-			r.crashed(ctx, inst)
-		case <-ctx.Done():
-			r.stop(inst) //nolint:contextcheck // ctx has ended; a stop has a deadline of its own
+		kept := false
+		r.report(func() { kept = r.launched(a, inst, took) })
+		if !kept {
+			inst.Kill()
 		}
-	}
-	r.unavailable(Stopped, "the platform is stopping")
+	})
 }
 
-// awaitDependencies gives each dependency its startTimeout, from when it begins to start itself; after that the module
-// starts without it, degraded. It returns false if the module may not start at all.
-func (r *runner) awaitDependencies(ctx context.Context) bool {
-	for _, dep := range r.after {
-		select {
-		case <-dep.begun:
-		case <-ctx.Done():
-		}
-		patience := time.NewTimer(dep.startTimeout())
-		select {
-		case <-dep.settled:
-		case <-patience.C:
-			r.log().Warn("starting without a dependency that is not ready yet", "dependency", dep.mod.Manifest.Name)
-		case <-ctx.Done():
-		}
-		patience.Stop()
+func (r *runner) launched(a action, inst *instance.Instance, took time.Duration) (kept bool) {
+	todo, kept := r.machine.launched(a.slot, a.attempt, time.Now())
+	if !kept {
+		return false
 	}
-	for _, dep := range r.requires {
-		if why, broken := dep.isBroken(); broken {
-			r.hold(fmt.Sprintf("it requires %s, which %s", dep.mod.Manifest.Name, why))
-			return false
-		}
-	}
-	return ctx.Err() == nil
+	r.slots[a.slot].next = inst
+	r.mu.Lock()
+	r.status.StartMillis = took.Milliseconds()
+	r.mu.Unlock()
+	r.perform(todo)
+	r.setBroken(false)
+	return true
 }
 
-func (r *runner) hold(reason string) {
-	r.breakChain()
-	r.unavailable(Held, reason)
-	r.settle()
-}
-
-// notLaunched answers a failed launch: for good if a relaunch would fail the same way, else like a crash.
-func (r *runner) notLaunched(ctx context.Context, err error) {
-	if ctx.Err() != nil {
+func (r *runner) notLaunched(a action, err error) {
+	what, holds := classify(err)
+	r.perform(r.machine.notLaunched(a.slot, a.attempt, time.Now(), what, err.Error()))
+	if unwanted(err) {
 		return
 	}
 	r.log().Error("the module did not start", "error", err)
-	if permanent, why := asPermanent(err); permanent != nil {
-		if permanent.holdsDependents {
-			r.breakChain()
-		}
-		r.unavailable(Failed, why)
-		r.settle()
+	if holds {
+		r.setBroken(true)
+	}
+	r.deliver(err)
+}
+
+// unwanted says that a launch was broken off on purpose.
+func unwanted(err error) bool {
+	return errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled
+}
+
+// beginWait reports when the wait is over.
+func (r *runner) beginWait(a action) {
+	ctx, cancel := context.WithTimeout(context.Background(), a.delay)
+	r.slots[a.slot].cancel = cancel
+	r.beside.Go(func() {
+		defer cancel()
 		<-ctx.Done()
-		return
-	}
-	r.relaunchAfter(ctx, err.Error(), 0)
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return
+		}
+		r.report(func() { r.perform(r.machine.due(a.slot, a.attempt)) })
+	})
 }
 
-// crashed removes a dead instance from the registry before anything else: a caller must not wait for it.
-func (r *runner) crashed(ctx context.Context, inst *instance.Instance) {
-	reason := inst.ExitReason()
-	r.unavailable(Starting, "it is restarting after "+reason)
-	uptime := time.Since(r.readySince)
-	r.log().Error("the module's process ended", "reason", reason, "pid", inst.PID(),
-		"uptime", uptime.Round(time.Millisecond).String())
-	inst.Kill()
-	r.relaunchAfter(ctx, reason, uptime)
-}
-
-func (r *runner) relaunchAfter(ctx context.Context, reason string, uptime time.Duration) {
-	if ctx.Err() != nil {
-		return
-	}
-	delay, state := r.policy.next(time.Now(), uptime, r.deps.Random())
-	r.mu.Lock()
-	r.status.Restarts++
-	r.mu.Unlock()
-	if state == CrashLoop {
-		r.unavailable(CrashLoop,
-			fmt.Sprintf("it keeps failing (%s); next attempt in %s", reason, delay.Round(time.Millisecond)))
-	} else {
-		r.unavailable(Starting, "it is restarting after "+reason)
-	}
-	r.settle() // whoever waits for a first start has seen one fail
-	wait := time.NewTimer(delay)
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-	case <-ctx.Done():
+// admit lets the instance that was launched take requests, and retires the one before it.
+func (r *runner) admit(i int) {
+	s := &r.slots[i]
+	before := *s
+	s.instance, s.next = s.next, nil
+	r.deps.Registry.Put(r.mod.Manifest.Name, s.instance)
+	ctx, cancel := context.WithCancel(context.Background())
+	s.watched = cancel
+	inst := s.instance
+	r.beside.Go(func() { r.watch(ctx, i, inst) })
+	if before.instance != nil {
+		r.retire(before)
 	}
 }
 
-func (r *runner) ready(inst *instance.Instance) {
-	r.readySince = time.Now()
-	r.deps.Registry.Put(r.mod.Manifest.Name, inst)
-	r.mu.Lock()
-	r.status.Instances = []Process{{
-		PID: inst.PID(), StartedAt: inst.Started(), SHA256: inst.SHA256(), Transport: inst.Transport(),
-	}}
-	r.mu.Unlock()
-	r.change(Ready, "")
-	r.settle()
-}
-
-// stop ends the instance after the modules that depend on it have ended theirs.
-func (r *runner) stop(inst *instance.Instance) {
-	for _, dependent := range r.dependents {
-		<-dependent.stopped
-	}
-	r.deps.Registry.Remove(r.mod.Manifest.Name, "the platform is stopping", false)
-	r.change(Draining, "the platform is stopping")
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.mod.Manifest.Runtime.StopTimeout))
-	defer cancel()
-	inst.Stop(ctx)
+// retire stops an instance in order, beside the runner.
+func (r *runner) retire(s running) {
+	s.watched()
+	r.deps.Registry.Withdraw(r.mod.Manifest.Name, s.instance, public(Draining), false)
+	r.retiring++
+	r.beside.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.mod.Manifest.Runtime.StopTimeout))
+		defer cancel()
+		s.instance.Stop(ctx)
+		r.report(func() { r.retiring-- })
+	})
 }

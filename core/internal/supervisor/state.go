@@ -10,6 +10,7 @@ const (
 	Starting  State = "starting"   // launched, not yet ready, or waiting for its dependencies
 	Ready     State = "ready"      // takes requests
 	Draining  State = "draining"   // finishes what runs
+	Backoff   State = "backoff"    // the host could not start its process: tried again with growing delays
 	CrashLoop State = "crash_loop" // over its restart budget: relaunched with growing delays
 	Held      State = "held"       // may not start: a required dependency is missing or failed
 	Failed    State = "failed"     // a relaunch would fail the same way
@@ -17,7 +18,9 @@ const (
 )
 
 // States lists every State.
-func States() []State { return []State{Starting, Ready, Draining, CrashLoop, Held, Failed, Stopped} }
+func States() []State {
+	return []State{Starting, Ready, Draining, Backoff, CrashLoop, Held, Failed, Stopped}
+}
 
 // Status is a module's state as people and probes see it.
 type Status struct {
@@ -27,9 +30,13 @@ type Status struct {
 	Since   time.Time `json:"since"`
 	// Reason says why the module is not ready; empty when it is.
 	Reason string `json:"reason,omitempty"`
+	// Problem is what a ready module says that it lacks; empty when it is well.
+	Problem string `json:"problem,omitempty"`
+	// Wanted is how many instances are to run.
+	Wanted int `json:"wanted"`
 	// Required modules gate the platform's readiness.
 	Required bool `json:"required,omitempty"`
-	// Restarts counts relaunches since the core started.
+	// Restarts counts relaunches after crashes since the core started.
 	Restarts int `json:"restarts"`
 	// StartMillis is how long the last launch took until ready, in milliseconds.
 	StartMillis int64 `json:"start_ms,omitempty"`

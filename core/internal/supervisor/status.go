@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"reflect"
 	"slices"
 	"time"
 
@@ -9,24 +10,58 @@ import (
 
 func (r *runner) log() hclog.Logger { return r.deps.Log.With("module", r.mod.Manifest.Name) }
 
-// unavailable takes the module out of the registry. The reason is for operators: it may hold what the module said, which
+// publish makes known what has become of the module. The reason is for operators: it may hold what the module said, which
 // clients must not see.
-func (r *runner) unavailable(state State, reason string) {
-	r.deps.Registry.Remove(r.mod.Manifest.Name, public(state), state == Starting)
-	r.mu.Lock()
-	r.status.Instances = []Process{}
-	r.mu.Unlock()
-	r.change(state, reason)
+func (r *runner) publish() {
+	state, reason := r.machine.state()
+	if state == Stopped {
+		reason = r.stopReason
+		if r.retiring > 0 {
+			state = Draining
+		}
+	}
+	if state != Ready {
+		r.deps.Registry.Remove(r.mod.Manifest.Name, public(state), state == Starting)
+	}
+	if r.note(state, reason) {
+		r.deps.Changed(r.current())
+	}
+	if !r.machine.settled() {
+		return
+	}
+	r.settle() // also after a failure: whoever waits for a first start has seen one
+	if r.retiring == 0 {
+		r.deliver(nil)
+	}
 }
 
-func (r *runner) change(state State, reason string) {
+// note takes over what the status says, and tells whether anything of it is new.
+func (r *runner) note(state State, reason string) (changed bool) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.status
 	if r.status.State != state {
 		r.status.Since = time.Now()
 	}
-	r.status.State, r.status.Reason = state, reason
-	r.mu.Unlock()
-	r.deps.Changed(r.current())
+	if state != Ready {
+		r.status.Problem = ""
+	}
+	r.status.State, r.status.Reason, r.status.Restarts = state, reason, r.machine.relaunches
+	r.status.Instances = r.processes()
+	return !reflect.DeepEqual(before, r.status)
+}
+
+// processes describes the instances that take requests.
+func (r *runner) processes() []Process {
+	all := []Process{}
+	for _, s := range r.slots {
+		if inst := s.instance; inst != nil {
+			all = append(all, Process{
+				PID: inst.PID(), StartedAt: inst.Started(), SHA256: inst.SHA256(), Transport: inst.Transport(),
+			})
+		}
+	}
+	return all
 }
 
 func (r *runner) current() Status {
@@ -43,28 +78,17 @@ func public(state State) string {
 	switch state {
 	case CrashLoop:
 		return "it keeps failing and is tried again from time to time" + seeing
+	case Backoff:
+		return "it could not be launched and is tried again from time to time" + seeing
 	case Failed:
 		return "its start failed" + seeing
 	case Held:
 		return "a module that it requires does not work" + seeing
-	case Draining, Stopped:
+	case Draining:
 		return "it is stopping"
+	case Stopped:
+		return "it has been stopped"
 	case Starting, Ready:
 	}
 	return "it is starting"
-}
-
-func (r *runner) settle() { r.settledOnce.Do(func() { close(r.settled) }) }
-
-func (r *runner) breakChain() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.broken = true
-}
-
-// isBroken says whether modules that require this one must be held, and why.
-func (r *runner) isBroken() (why string, broken bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return string(r.status.State) + ": " + r.status.Reason, r.broken
 }

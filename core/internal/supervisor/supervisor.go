@@ -17,6 +17,7 @@ import (
 
 	"github.com/platformd/platformd/core/internal/catalog"
 	"github.com/platformd/platformd/core/internal/instance"
+	"github.com/platformd/platformd/core/internal/logs"
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
@@ -27,6 +28,8 @@ type Module struct {
 	Budget  Budget
 	Env     []string
 	Storage *modulev1.Database // nil unless the manifest grants it
+	// Attach leaves the module to a debugger: nothing asks whether it hangs.
+	Attach bool
 }
 
 // Deps is what the supervisor works with. Every field is required.
@@ -42,7 +45,11 @@ type Deps struct {
 	Output func(module string) io.WriteCloser
 	// Changed is told of every change of a module's status, in order per module; it must not block.
 	Changed func(Status)
-	// Random returns numbers in [0, 1).
+	// LogTail returns the newest n records of what a module logged, oldest first.
+	LogTail func(module string, n int) []logs.Entry
+	// CrashDir is the folder in which crashes are kept; made when there is one.
+	CrashDir string
+	// Random returns numbers in [0, 1); it is called by every module's goroutine.
 	Random func() float64
 }
 

@@ -575,6 +575,78 @@ func (x *HealthResponse) GetProblem() string {
 	return ""
 }
 
+type WatchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_platform_module_v1_module_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_module_v1_module_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_platform_module_v1_module_proto_rawDescGZIP(), []int{9}
+}
+
+type WatchResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_platform_module_v1_module_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchResponse) ProtoMessage() {}
+
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_module_v1_module_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_platform_module_v1_module_proto_rawDescGZIP(), []int{10}
+}
+
 type DrainRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -583,7 +655,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_platform_module_v1_module_proto_msgTypes[9]
+	mi := &file_platform_module_v1_module_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -595,7 +667,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_module_v1_module_proto_msgTypes[9]
+	mi := &file_platform_module_v1_module_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -608,7 +680,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_platform_module_v1_module_proto_rawDescGZIP(), []int{9}
+	return file_platform_module_v1_module_proto_rawDescGZIP(), []int{11}
 }
 
 type DrainResponse struct {
@@ -619,7 +691,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_platform_module_v1_module_proto_msgTypes[10]
+	mi := &file_platform_module_v1_module_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +703,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_module_v1_module_proto_msgTypes[10]
+	mi := &file_platform_module_v1_module_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +716,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_platform_module_v1_module_proto_rawDescGZIP(), []int{10}
+	return file_platform_module_v1_module_proto_rawDescGZIP(), []int{12}
 }
 
 type StopRequest struct {
@@ -655,7 +727,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_platform_module_v1_module_proto_msgTypes[11]
+	mi := &file_platform_module_v1_module_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -667,7 +739,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_module_v1_module_proto_msgTypes[11]
+	mi := &file_platform_module_v1_module_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -680,7 +752,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_platform_module_v1_module_proto_rawDescGZIP(), []int{11}
+	return file_platform_module_v1_module_proto_rawDescGZIP(), []int{13}
 }
 
 type StopResponse struct {
@@ -691,7 +763,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_platform_module_v1_module_proto_msgTypes[12]
+	mi := &file_platform_module_v1_module_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +775,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_module_v1_module_proto_msgTypes[12]
+	mi := &file_platform_module_v1_module_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +788,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_platform_module_v1_module_proto_rawDescGZIP(), []int{12}
+	return file_platform_module_v1_module_proto_rawDescGZIP(), []int{14}
 }
 
 var File_platform_module_v1_module_proto protoreflect.FileDescriptor
@@ -759,6 +831,8 @@ const file_platform_module_v1_module_proto_rawDesc = "" +
 	"\rHealthRequest\"*\n" +
 	"\x0eHealthResponse\x12\x18\n" +
 	"\aproblem\x18\x01 \x01(\tR\aproblem\"\x0e\n" +
+	"\fWatchRequest\"\x0f\n" +
+	"\rWatchResponse\"\x0e\n" +
 	"\fDrainRequest\"\x0f\n" +
 	"\rDrainResponse\"\r\n" +
 	"\vStopRequest\"\x0e\n" +
@@ -766,12 +840,13 @@ const file_platform_module_v1_module_proto_rawDesc = "" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fDIRECTION_UP\x10\x01\x12\x12\n" +
-	"\x0eDIRECTION_DOWN\x10\x022\xe8\x03\n" +
+	"\x0eDIRECTION_DOWN\x10\x022\xb8\x04\n" +
 	"\x06Module\x12U\n" +
 	"\bDescribe\x12#.platform.module.v1.DescribeRequest\x1a$.platform.module.v1.DescribeResponse\x12R\n" +
 	"\aMigrate\x12\".platform.module.v1.MigrateRequest\x1a#.platform.module.v1.MigrateResponse\x12I\n" +
 	"\x04Init\x12\x1f.platform.module.v1.InitRequest\x1a .platform.module.v1.InitResponse\x12O\n" +
-	"\x06Health\x12!.platform.module.v1.HealthRequest\x1a\".platform.module.v1.HealthResponse\x12L\n" +
+	"\x06Health\x12!.platform.module.v1.HealthRequest\x1a\".platform.module.v1.HealthResponse\x12N\n" +
+	"\x05Watch\x12 .platform.module.v1.WatchRequest\x1a!.platform.module.v1.WatchResponse0\x01\x12L\n" +
 	"\x05Drain\x12 .platform.module.v1.DrainRequest\x1a!.platform.module.v1.DrainResponse\x12I\n" +
 	"\x04Stop\x12\x1f.platform.module.v1.StopRequest\x1a .platform.module.v1.StopResponseBBZ@github.com/platformd/platformd/proto/platform/module/v1;modulev1b\x06proto3"
 
@@ -788,7 +863,7 @@ func file_platform_module_v1_module_proto_rawDescGZIP() []byte {
 }
 
 var file_platform_module_v1_module_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_platform_module_v1_module_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_platform_module_v1_module_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_platform_module_v1_module_proto_goTypes = []any{
 	(Direction)(0),           // 0: platform.module.v1.Direction
 	(*DescribeRequest)(nil),  // 1: platform.module.v1.DescribeRequest
@@ -800,10 +875,12 @@ var file_platform_module_v1_module_proto_goTypes = []any{
 	(*InitResponse)(nil),     // 7: platform.module.v1.InitResponse
 	(*HealthRequest)(nil),    // 8: platform.module.v1.HealthRequest
 	(*HealthResponse)(nil),   // 9: platform.module.v1.HealthResponse
-	(*DrainRequest)(nil),     // 10: platform.module.v1.DrainRequest
-	(*DrainResponse)(nil),    // 11: platform.module.v1.DrainResponse
-	(*StopRequest)(nil),      // 12: platform.module.v1.StopRequest
-	(*StopResponse)(nil),     // 13: platform.module.v1.StopResponse
+	(*WatchRequest)(nil),     // 10: platform.module.v1.WatchRequest
+	(*WatchResponse)(nil),    // 11: platform.module.v1.WatchResponse
+	(*DrainRequest)(nil),     // 12: platform.module.v1.DrainRequest
+	(*DrainResponse)(nil),    // 13: platform.module.v1.DrainResponse
+	(*StopRequest)(nil),      // 14: platform.module.v1.StopRequest
+	(*StopResponse)(nil),     // 15: platform.module.v1.StopResponse
 }
 var file_platform_module_v1_module_proto_depIdxs = []int32{
 	3,  // 0: platform.module.v1.MigrateRequest.database:type_name -> platform.module.v1.Database
@@ -813,16 +890,18 @@ var file_platform_module_v1_module_proto_depIdxs = []int32{
 	4,  // 4: platform.module.v1.Module.Migrate:input_type -> platform.module.v1.MigrateRequest
 	6,  // 5: platform.module.v1.Module.Init:input_type -> platform.module.v1.InitRequest
 	8,  // 6: platform.module.v1.Module.Health:input_type -> platform.module.v1.HealthRequest
-	10, // 7: platform.module.v1.Module.Drain:input_type -> platform.module.v1.DrainRequest
-	12, // 8: platform.module.v1.Module.Stop:input_type -> platform.module.v1.StopRequest
-	2,  // 9: platform.module.v1.Module.Describe:output_type -> platform.module.v1.DescribeResponse
-	5,  // 10: platform.module.v1.Module.Migrate:output_type -> platform.module.v1.MigrateResponse
-	7,  // 11: platform.module.v1.Module.Init:output_type -> platform.module.v1.InitResponse
-	9,  // 12: platform.module.v1.Module.Health:output_type -> platform.module.v1.HealthResponse
-	11, // 13: platform.module.v1.Module.Drain:output_type -> platform.module.v1.DrainResponse
-	13, // 14: platform.module.v1.Module.Stop:output_type -> platform.module.v1.StopResponse
-	9,  // [9:15] is the sub-list for method output_type
-	3,  // [3:9] is the sub-list for method input_type
+	10, // 7: platform.module.v1.Module.Watch:input_type -> platform.module.v1.WatchRequest
+	12, // 8: platform.module.v1.Module.Drain:input_type -> platform.module.v1.DrainRequest
+	14, // 9: platform.module.v1.Module.Stop:input_type -> platform.module.v1.StopRequest
+	2,  // 10: platform.module.v1.Module.Describe:output_type -> platform.module.v1.DescribeResponse
+	5,  // 11: platform.module.v1.Module.Migrate:output_type -> platform.module.v1.MigrateResponse
+	7,  // 12: platform.module.v1.Module.Init:output_type -> platform.module.v1.InitResponse
+	9,  // 13: platform.module.v1.Module.Health:output_type -> platform.module.v1.HealthResponse
+	11, // 14: platform.module.v1.Module.Watch:output_type -> platform.module.v1.WatchResponse
+	13, // 15: platform.module.v1.Module.Drain:output_type -> platform.module.v1.DrainResponse
+	15, // 16: platform.module.v1.Module.Stop:output_type -> platform.module.v1.StopResponse
+	10, // [10:17] is the sub-list for method output_type
+	3,  // [3:10] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
 	3,  // [3:3] is the sub-list for extension extendee
 	0,  // [0:3] is the sub-list for field type_name
@@ -839,7 +918,7 @@ func file_platform_module_v1_module_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_platform_module_v1_module_proto_rawDesc), len(file_platform_module_v1_module_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

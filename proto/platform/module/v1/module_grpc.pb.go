@@ -26,6 +26,7 @@ const (
 	Module_Migrate_FullMethodName  = "/platform.module.v1.Module/Migrate"
 	Module_Init_FullMethodName     = "/platform.module.v1.Module/Init"
 	Module_Health_FullMethodName   = "/platform.module.v1.Module/Health"
+	Module_Watch_FullMethodName    = "/platform.module.v1.Module/Watch"
 	Module_Drain_FullMethodName    = "/platform.module.v1.Module/Drain"
 	Module_Stop_FullMethodName     = "/platform.module.v1.Module/Stop"
 )
@@ -35,7 +36,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Module is the life of one instance, in the order the core calls it:
-// Describe, Migrate (once per pending migration), Init, Health (repeatedly), Drain, Stop.
+// Describe, Migrate (once per pending migration), Init, Health (repeatedly) and Watch, Drain, Stop.
 type ModuleClient interface {
 	// Describe says what the binary offers. It has no side effects, and must agree with the module's manifest.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
@@ -45,6 +46,9 @@ type ModuleClient interface {
 	Init(ctx context.Context, in *InitRequest, opts ...grpc.CallOption) (*InitResponse, error)
 	// Health answers within the caller's deadline if the module can do work.
 	Health(ctx context.Context, in *HealthRequest, opts ...grpc.CallOption) (*HealthResponse, error)
+	// Watch stays open for as long as the module works: its end tells the core, before any probe could, that the module is
+	// gone or has hung up. The module need not send anything. A module that does not offer it is found out by Health alone.
+	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 	// Drain asks the module to finish what runs and to start nothing new of its own accord.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
 	// Stop releases what Init acquired; the process exits soon after the answer.
@@ -99,6 +103,25 @@ func (c *moduleClient) Health(ctx context.Context, in *HealthRequest, opts ...gr
 	return out, nil
 }
 
+func (c *moduleClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Module_ServiceDesc.Streams[0], Module_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRequest, WatchResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Module_WatchClient = grpc.ServerStreamingClient[WatchResponse]
+
 func (c *moduleClient) Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DrainResponse)
@@ -124,7 +147,7 @@ func (c *moduleClient) Stop(ctx context.Context, in *StopRequest, opts ...grpc.C
 // for forward compatibility.
 //
 // Module is the life of one instance, in the order the core calls it:
-// Describe, Migrate (once per pending migration), Init, Health (repeatedly), Drain, Stop.
+// Describe, Migrate (once per pending migration), Init, Health (repeatedly) and Watch, Drain, Stop.
 type ModuleServer interface {
 	// Describe says what the binary offers. It has no side effects, and must agree with the module's manifest.
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
@@ -134,6 +157,9 @@ type ModuleServer interface {
 	Init(context.Context, *InitRequest) (*InitResponse, error)
 	// Health answers within the caller's deadline if the module can do work.
 	Health(context.Context, *HealthRequest) (*HealthResponse, error)
+	// Watch stays open for as long as the module works: its end tells the core, before any probe could, that the module is
+	// gone or has hung up. The module need not send anything. A module that does not offer it is found out by Health alone.
+	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	// Drain asks the module to finish what runs and to start nothing new of its own accord.
 	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
 	// Stop releases what Init acquired; the process exits soon after the answer.
@@ -159,6 +185,9 @@ func (UnimplementedModuleServer) Init(context.Context, *InitRequest) (*InitRespo
 }
 func (UnimplementedModuleServer) Health(context.Context, *HealthRequest) (*HealthResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Health not implemented")
+}
+func (UnimplementedModuleServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
 }
 func (UnimplementedModuleServer) Drain(context.Context, *DrainRequest) (*DrainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Drain not implemented")
@@ -259,6 +288,17 @@ func _Module_Health_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Module_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ModuleServer).Watch(m, &grpc.GenericServerStream[WatchRequest, WatchResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Module_WatchServer = grpc.ServerStreamingServer[WatchResponse]
+
 func _Module_Drain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DrainRequest)
 	if err := dec(in); err != nil {
@@ -327,6 +367,12 @@ var Module_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Module_Stop_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Watch",
+			Handler:       _Module_Watch_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "platform/module/v1/module.proto",
 }
