@@ -23,7 +23,9 @@ func main() {
 
 func run(ctx context.Context, o cli.StartOptions) error {
 	leaveRoom()
-	err := daemon.Run(ctx, daemon.Options{Config: o.Config, ConfigFile: o.ConfigFile, Out: o.Out, Version: o.Version, Attach: o.Attach})
+	err := daemon.Run(ctx, daemon.Options{
+		Config: o.Config, ConfigFile: o.ConfigFile, Out: o.Out, Version: o.Version, Attach: o.Attach,
+	})
 	var running *daemon.AlreadyRunningError
 	if errors.As(err, &running) {
 		return cli.WithExit(cli.ExitAlreadyRunning, err)

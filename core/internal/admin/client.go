@@ -84,7 +84,8 @@ func (c *Client) Crashes(ctx context.Context, name string) ([]Crash, error) {
 // it takes as long as the module.
 func (c *Client) Order(ctx context.Context, name string, order Order) error {
 	patient := &Client{http: &http.Client{Transport: c.transport(0)}}
-	resp, err := patient.send(ctx, request{method: http.MethodPost, path: "/v1/modules/" + url.PathEscape(name) + "/" + string(order)})
+	path := "/v1/modules/" + url.PathEscape(name) + "/" + string(order)
+	resp, err := patient.send(ctx, request{method: http.MethodPost, path: path})
 	if err != nil {
 		return err
 	}

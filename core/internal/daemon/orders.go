@@ -32,7 +32,8 @@ func (d *daemon) order(ctx context.Context, module string, order admin.Order) er
 	if fix == "" {
 		fix = "platformd module crashes " + module
 	}
-	return problem.New(http.StatusBadGateway, "module_failed", fmt.Sprintf("module %s did not become ready: %s\nfix: %s", module, what, fix))
+	return problem.New(http.StatusBadGateway, "module_failed",
+		fmt.Sprintf("module %s did not become ready: %s\nfix: %s", module, what, fix))
 }
 
 func refused(format string, args ...any) error {

@@ -146,9 +146,9 @@ func (m *machine) launchNext(i int) action {
 }
 
 // launched reports that a launch succeeded. ok is false if nobody wants its instance any more.
-func (m *machine) launched(i, attempt int, now time.Time) (todo []action, ok bool) {
-	s := &m.slots[i]
-	if attempt != s.attempt || s.phase != launching && !s.renewing {
+func (m *machine) launched(a action, now time.Time) (todo []action, ok bool) {
+	i, s := a.slot, &m.slots[a.slot]
+	if a.attempt != s.attempt || s.phase != launching && !s.renewing {
 		return nil, false
 	}
 	s.phase, s.readyAt, s.renewing = up, now, false
@@ -162,9 +162,9 @@ func (m *machine) launched(i, attempt int, now time.Time) (todo []action, ok boo
 }
 
 // notLaunched reports that a launch failed.
-func (m *machine) notLaunched(i, attempt int, now time.Time, what fault, why string) []action {
-	s := &m.slots[i]
-	if attempt != s.attempt || s.phase != launching && !s.renewing {
+func (m *machine) notLaunched(a action, now time.Time, what fault, why string) []action {
+	i, s := a.slot, &m.slots[a.slot]
+	if a.attempt != s.attempt || s.phase != launching && !s.renewing {
 		return nil
 	}
 	m.rolling = nil // there is no point in renewing the others
@@ -217,12 +217,12 @@ func (m *machine) wait(i int, delay time.Duration) []action {
 }
 
 // due reports that a wait is over.
-func (m *machine) due(i, attempt int) []action {
-	if s := m.slots[i]; s.phase != waiting || attempt != s.attempt {
+func (m *machine) due(a action) []action {
+	if s := m.slots[a.slot]; s.phase != waiting || a.attempt != s.attempt {
 		return nil
 	}
 	m.relaunches++
-	return []action{m.launch(i)}
+	return []action{m.launch(a.slot)}
 }
 
 // count returns how many slots are in a phase.

@@ -126,7 +126,7 @@ func (w *world) succeed(slot int) {
 	for attempt := range w.launches[slot] {
 		delete(w.launches[slot], attempt)
 		w.launched[slot] = 1
-		todo, ok := w.machine.launched(slot, attempt, w.now)
+		todo, ok := w.machine.launched(action{slot: slot, attempt: attempt}, w.now)
 		if !ok {
 			w.broken("slot %d: a launch that was wanted is not any more", slot)
 		}
@@ -138,7 +138,7 @@ func (w *world) succeed(slot int) {
 func (w *world) failLaunch(slot int, what fault) {
 	for attempt := range w.launches[slot] {
 		delete(w.launches[slot], attempt)
-		w.perform(w.machine.notLaunched(slot, attempt, w.now, what, "exit 1"))
+		w.perform(w.machine.notLaunched(action{slot: slot, attempt: attempt}, w.now, what, "exit 1"))
 		return
 	}
 }
@@ -147,7 +147,7 @@ func (w *world) endWait(slot int) {
 	for attempt, until := range w.waits[slot] {
 		w.now = until
 		delete(w.waits[slot], attempt)
-		w.perform(w.machine.due(slot, attempt))
+		w.perform(w.machine.due(action{slot: slot, attempt: attempt}))
 		return
 	}
 }
@@ -302,11 +302,11 @@ func TestWhatIsOutOfDateIsIgnored(t *testing.T) {
 	first := m.start()[0]
 	m.stop()
 	second := m.start()[0]
-	_, ok := m.launched(0, first.attempt, time.Now())
+	_, ok := m.launched(first, time.Now())
 	require.False(t, ok)
-	require.Nil(t, m.notLaunched(0, first.attempt, time.Now(), faultCrash, "x"))
-	require.Nil(t, m.due(0, second.attempt))
+	require.Nil(t, m.notLaunched(first, time.Now(), faultCrash, "x"))
+	require.Nil(t, m.due(second))
 	require.Nil(t, m.ended(0, time.Now(), "x"))
-	_, ok = m.launched(0, second.attempt, time.Now())
+	_, ok = m.launched(second, time.Now())
 	require.True(t, ok)
 }

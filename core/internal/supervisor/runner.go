@@ -25,6 +25,9 @@ type runner struct {
 	after      []*runner // requires and optional ones: started first, stopped last
 	dependents []*runner
 
+	// life is the context of what runs beside the runner. It outlasts run's, which ends before the instances are stopped.
+	life context.Context
+
 	begun       chan struct{} // closed when it no longer waits for its own dependencies
 	settled     chan struct{} // closed once the module is ready, or known not to become so soon
 	settledOnce sync.Once
@@ -67,6 +70,7 @@ func newRunner(deps Deps, mod *Module) *runner {
 func (r *runner) run(ctx context.Context) {
 	defer close(r.stopped)
 	defer r.settle()
+	r.life = context.WithoutCancel(ctx)
 	r.publish()
 	r.beside.Go(func() { r.awaitDependencies(ctx) })
 	for ctx.Err() == nil {
@@ -145,8 +149,10 @@ func (r *runner) perform(todo []action) {
 }
 
 // beginLaunch launches a process beside the runner.
+//
+//nolint:contextcheck // its context is the module's life, not that of whoever had it launched
 func (r *runner) beginLaunch(a action) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(r.life)
 	r.slots[a.slot].cancel = cancel
 	r.beside.Go(func() {
 		defer cancel()
@@ -165,7 +171,7 @@ func (r *runner) beginLaunch(a action) {
 }
 
 func (r *runner) launched(a action, inst *instance.Instance, took time.Duration) (kept bool) {
-	todo, kept := r.machine.launched(a.slot, a.attempt, time.Now())
+	todo, kept := r.machine.launched(a, time.Now())
 	if !kept {
 		return false
 	}
@@ -180,7 +186,7 @@ func (r *runner) launched(a action, inst *instance.Instance, took time.Duration)
 
 func (r *runner) notLaunched(a action, err error) {
 	what, holds := classify(err)
-	r.perform(r.machine.notLaunched(a.slot, a.attempt, time.Now(), what, err.Error()))
+	r.perform(r.machine.notLaunched(a, time.Now(), what, err.Error()))
 	if unwanted(err) {
 		return
 	}
@@ -198,7 +204,7 @@ func unwanted(err error) bool {
 
 // beginWait reports when the wait is over.
 func (r *runner) beginWait(a action) {
-	ctx, cancel := context.WithTimeout(context.Background(), a.delay)
+	ctx, cancel := context.WithTimeout(r.life, a.delay)
 	r.slots[a.slot].cancel = cancel
 	r.beside.Go(func() {
 		defer cancel()
@@ -206,7 +212,7 @@ func (r *runner) beginWait(a action) {
 		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return
 		}
-		r.report(func() { r.perform(r.machine.due(a.slot, a.attempt)) })
+		r.report(func() { r.perform(r.machine.due(a)) })
 	})
 }
 
@@ -216,7 +222,7 @@ func (r *runner) admit(i int) {
 	before := *s
 	s.instance, s.next = s.next, nil
 	r.deps.Registry.Put(r.mod.Manifest.Name, s.instance)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(r.life)
 	s.watched = cancel
 	inst := s.instance
 	r.beside.Go(func() { r.watch(ctx, i, inst) })
@@ -231,7 +237,7 @@ func (r *runner) retire(s running) {
 	r.deps.Registry.Withdraw(r.mod.Manifest.Name, s.instance, public(Draining), false)
 	r.retiring++
 	r.beside.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.mod.Manifest.Runtime.StopTimeout))
+		ctx, cancel := context.WithTimeout(r.life, time.Duration(r.mod.Manifest.Runtime.StopTimeout))
 		defer cancel()
 		s.instance.Stop(ctx)
 		r.report(func() { r.retiring-- })

@@ -37,7 +37,8 @@ func (r *runner) watch(ctx context.Context, slot int, inst *instance.Instance) {
 	if ctx.Err() != nil {
 		return
 	}
-	r.deps.Registry.Withdraw(r.mod.Manifest.Name, inst, public(Starting), true) // before anything else: a caller must not wait for it
+	// Before anything else: a caller must not wait for it.
+	r.deps.Registry.Withdraw(r.mod.Manifest.Name, inst, public(Starting), true)
 	crash := Crash{At: time.Now(), PID: inst.PID(), InFlight: inst.InFlight()}
 	if why == whyConnection && exits(inst, closingTime) {
 		why = ""
