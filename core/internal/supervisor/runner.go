@@ -130,6 +130,8 @@ func (r *runner) serveReports(until <-chan struct{}) {
 var errStopping = errors.New("the platform is stopping")
 
 // perform carries out what the machine decided.
+//
+//nolint:contextcheck // what it begins lasts as the module does, not as whoever made the machine decide
 func (r *runner) perform(todo []action) {
 	for _, a := range todo {
 		switch a.do {
@@ -149,8 +151,6 @@ func (r *runner) perform(todo []action) {
 }
 
 // beginLaunch launches a process beside the runner.
-//
-//nolint:contextcheck // its context is the module's life, not that of whoever had it launched
 func (r *runner) beginLaunch(a action) {
 	ctx, cancel := context.WithCancel(r.life)
 	r.slots[a.slot].cancel = cancel
