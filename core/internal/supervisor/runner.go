@@ -131,7 +131,7 @@ var errStopping = errors.New("the platform is stopping")
 
 // perform carries out what the machine decided.
 //
-//nolint:contextcheck // what it begins lasts as the module does, not as whoever made the machine decide
+//nolint:contextcheck,nolintlint // what it begins lasts as the module does; contextcheck obeys this and does not count it
 func (r *runner) perform(todo []action) {
 	for _, a := range todo {
 		switch a.do {
