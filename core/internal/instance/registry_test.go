@@ -222,65 +222,56 @@ func TestTheHeldAreNotShed(t *testing.T) {
 	t.Parallel()
 	registry := instance.NewRegistry()
 	registry.Remove("good", "it is restarting", true)
-	const callers = 500
+	const callers, places = 500, 3
 	var all sync.WaitGroup
-	var busy, most, served atomic.Int64
+	var busy atomic.Int64
+	end := make(chan struct{})
 	for range callers {
 		all.Go(func() {
-			inst, err := registry.Acquire(t.Context(), "good", time.Minute)
+			inst, err := registry.Acquire(t.Context(), "good", 2*soon)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			if n := busy.Add(1); n > most.Load() {
-				most.Store(n)
+			if busy.Add(1) > places {
+				t.Error("more are in progress than there are places")
 			}
-			served.Add(1)
+			<-end
 			busy.Add(-1)
 			inst.Release()
 		})
 	}
 	require.Eventually(t, func() bool { return registry.Waiting() == callers }, soon, time.Millisecond)
-	registry.Put("good", limited(t, instancetest.Launcher(t), 3))
+	registry.Put("good", limited(t, instancetest.Launcher(t), places))
+	instance.Surge(registry, "good") // for as long as this machine needs
+	require.Eventually(t, func() bool { return busy.Load() == places && registry.Waiting() == callers-places }, soon, time.Millisecond)
+	close(end)
+	began := time.Now()
 	all.Wait()
-	require.EqualValues(t, callers, served.Load())
-	require.LessOrEqual(t, most.Load(), int64(3))
+	require.Less(t, time.Since(began), soon, "each place that becomes free is taken")
+	require.Zero(t, registry.Waiting())
 }
 
-// TestNoPlaceIsForgotten: each release wakes somebody who waits for it, whoever else comes and goes.
+// TestNoPlaceIsForgotten: of two that become free at once, both are taken.
 func TestNoPlaceIsForgotten(t *testing.T) {
 	t.Parallel()
 	registry := instance.NewRegistry()
-	inst := limited(t, instancetest.Launcher(t), 2)
-	registry.Put("good", inst)
-	stop := make(chan struct{})
-	var keeper sync.WaitGroup
-	keeper.Go(func() { // keeps the surge from ending
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				instance.Surge(registry, "good")
-			}
+	registry.Put("good", limited(t, instancetest.Launcher(t), 2))
+	instance.Surge(registry, "good")
+	for range 200 {
+		first, second := acquire(t, registry), acquire(t, registry)
+		got := make(chan error, 2)
+		for range 2 {
+			go func() { _, err := registry.Acquire(t.Context(), "good", 2*soon); got <- err }()
 		}
-	})
-	var all sync.WaitGroup
-	for range 50 {
-		all.Go(func() {
-			for range 100 {
-				inst, err := registry.Acquire(t.Context(), "good", soon)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				inst.Release()
-			}
-		})
+		require.Eventually(t, func() bool { return registry.Waiting() == 2 }, soon, 10*time.Microsecond)
+		first.Release()
+		second.Release()
+		require.NoError(t, <-got)
+		require.NoError(t, <-got)
+		first.Release()
+		second.Release()
 	}
-	all.Wait()
-	close(stop)
-	keeper.Wait()
 }
 
 func BenchmarkAcquire(b *testing.B) {
