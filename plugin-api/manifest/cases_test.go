@@ -183,6 +183,8 @@ func routeCases() []badCase {
 		{"timeout without unit", route("id: a, method: GET, path: /a, access: public, timeout: 5"), "bad_duration", 5},
 		{"timeout zero", route("id: a, method: GET, path: /a, access: public, timeout: 0s"), "bad_duration", 5},
 		{"timeout negative", route("id: a, method: GET, path: /a, access: public, timeout: -5s"), "bad_duration", 5},
+		{"idempotencyKey on PUT", route("id: a, method: PUT, path: /a, access: public, idempotencyKey: true"),
+			"needless_idempotency_key", 5},
 		{"needs a stranger", route("id: a, method: GET, path: /a, access: public, needs: [billing]"), "undeclared_need", 5},
 		{"needs twice", head + "requires: {modules: {billing: \"*\"}}\nroutes:\n" +
 			"  - {id: a, method: GET, path: /a, access: public, needs: [billing, billing]}\n", "duplicate_need", 6},
@@ -216,6 +218,10 @@ func runtimeCases() []badCase {
 		{"migrations without a database", head + "migrations: go\n", "migrations_without_database", 4},
 		{"too many instances", head + "runtime: {instances: 65}\n", "out_of_bounds", 4},
 		{"a negative number of instances", head + "runtime: {instances: -1}\n", "out_of_bounds", 4},
+		{"no concurrency", head + "runtime: {concurrency: 0}\n", "bad_count", 4},
+		{"negative concurrency", head + "runtime: {concurrency: -1}\n", "bad_count", 4},
+		{"concurrency too large", head + "runtime: {concurrency: 65537}\n", "bad_count", 4},
+		{"text for concurrency", head + "runtime: {concurrency: many}\n", "bad_count", 4},
 		{"start too short", head + "runtime: {startTimeout: 99ms}\n", "out_of_bounds", 4},
 		{"stop too long", head + "runtime:\n  stopTimeout: 10m1s\n", "out_of_bounds", 5},
 		{"start without unit", head + "runtime: {startTimeout: 5}\n", "bad_duration", 4},
@@ -240,13 +246,11 @@ func laterCases() []badCase {
 		{"later: services", head + "services:\n  provides: [a]\n", "not_supported_yet", 4},
 		{"later: services without value", head + "services:\n", "not_supported_yet", 4},
 		{"later: sql migrations", head + "migrations: sql\n", "not_supported_yet", 4},
-		{"later: idempotencyKey", route("id: a, method: GET, path: /a, access: public, idempotencyKey: true"),
-			"not_supported_yet", 5},
 	}
 	for _, grant := range []string{"auth", "identity", "authz", "audit", "cache"} {
 		cases = append(cases, badCase{"later: " + grant, head + "grants:\n  " + grant + ": [x]\n", "not_supported_yet", 5})
 	}
-	for _, key := range []string{"upgrade", "memory", "cpu", "pids", "openFiles", "concurrency"} {
+	for _, key := range []string{"upgrade", "memory", "cpu", "pids", "openFiles"} {
 		cases = append(cases, badCase{"later: " + key, head + "runtime:\n  " + key + ": 1\n", "not_supported_yet", 5})
 	}
 	return cases

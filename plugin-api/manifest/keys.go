@@ -11,10 +11,9 @@ func generic(field string) string { return listIndex.ReplaceAllString(field, "")
 // silence, since its author would believe that it works.
 func comesLater(field string) bool {
 	switch generic(field) {
-	case "events", "services", "routes.idempotencyKey",
+	case "events", "services",
 		"grants.auth", "grants.identity", "grants.authz", "grants.audit", "grants.cache",
-		"runtime.upgrade", "runtime.memory", "runtime.cpu", "runtime.pids", "runtime.openFiles",
-		"runtime.concurrency":
+		"runtime.upgrade", "runtime.memory", "runtime.cpu", "runtime.pids", "runtime.openFiles":
 		return true
 	}
 	return false

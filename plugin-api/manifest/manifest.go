@@ -82,6 +82,9 @@ type Route struct {
 	Timeout Duration `json:"timeout,omitempty" jsonschema:"How long the whole exchange may take, such as 30s."`
 	// Needs names required or optional modules without which the route answers 503.
 	Needs []string `json:"needs,omitempty" jsonschema:"Modules without which the route answers 503."`
+	// IdempotencyKey promises that the module carries out at most once what comes several times with one Idempotency-Key. The
+	// platform then sends such a request again if the module's process ends before it has answered.
+	IdempotencyKey bool `json:"idempotencyKey,omitempty" jsonschema:"Whether the route heeds Idempotency-Key headers."`
 }
 
 // Grants is what the module may ask of the core.
@@ -105,6 +108,9 @@ type Runtime struct {
 	StartTimeout Duration `json:"startTimeout,omitempty" jsonschema:"How long the start may take."`
 	StopTimeout  Duration `json:"stopTimeout,omitempty" jsonschema:"How long draining and stopping may take."`
 	Required     bool     `json:"required,omitempty" jsonschema:"Whether the platform is ready only while this module is."`
+	// Concurrency bounds the exchanges that one process has in progress, between 1 and 65536; more are answered with 503.
+	// Streams of kind StreamSSE and StreamWebSocket do not count. Default: 256.
+	Concurrency Count `json:"concurrency,omitempty" jsonschema:"How many requests one process has in progress at most."`
 	// Env names variables of the core's environment that the module may see.
 	Env []string `json:"env,omitempty" jsonschema:"Variables of the platform's environment that the module may see."`
 	// Restart is nil unless the module differs from the operator's configuration.

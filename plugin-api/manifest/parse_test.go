@@ -99,12 +99,14 @@ func TestParseSample(t *testing.T) {
 	require.Equal(t, manifest.Permission{Name: "blog.post.create", Description: "Write posts", Roles: []string{"author"}},
 		m.Permissions[1])
 	require.Equal(t, manifest.Route{ID: "createPost", Method: "POST", Path: "/posts", Permission: "blog.post.create",
-		Stream: manifest.StreamNone, MaxBody: 16 << 10, Timeout: manifest.Duration(5 * time.Second)}, m.Routes[2])
+		Stream: manifest.StreamNone, MaxBody: 16 << 10, Timeout: manifest.Duration(5 * time.Second),
+		IdempotencyKey: true}, m.Routes[2])
 	require.Equal(t, manifest.Grants{Database: true}, m.Grants)
 	require.Equal(t, manifest.MigrationsGo, m.Migrations)
 	require.Equal(t, "config.schema.json", m.Config.Schema)
 	require.Equal(t, manifest.Runtime{Executable: "bin/blog-server", StartTimeout: manifest.Duration(20 * time.Second),
-		StopTimeout: manifest.Duration(500 * time.Millisecond), Required: true, Env: []string{"TZ", "LANG"},
+		StopTimeout: manifest.Duration(500 * time.Millisecond), Required: true, Concurrency: 100,
+		Env:     []string{"TZ", "LANG"},
 		Restart: &manifest.Restart{Max: 3, Window: manifest.Duration(time.Minute)}}, m.Runtime)
 }
 
@@ -115,7 +117,7 @@ func TestParseFillsDefaults(t *testing.T) {
 	require.Equal(t, manifest.Route{ID: "greet", Method: "GET", Path: "/greetings/{name}", Access: manifest.AccessPublic,
 		Stream: manifest.StreamNone, MaxBody: 1 << 20, Timeout: manifest.Duration(30 * time.Second)}, m.Routes[0])
 	require.Equal(t, manifest.Runtime{Executable: "bin/hello", StartTimeout: manifest.Duration(10 * time.Second),
-		StopTimeout: manifest.Duration(10 * time.Second)}, m.Runtime)
+		StopTimeout: manifest.Duration(10 * time.Second), Concurrency: 256}, m.Runtime)
 	require.Nil(t, m.Config)
 
 	for _, stream := range []string{"sse", "websocket", "body"} {
@@ -151,9 +153,9 @@ func TestLaterKeysAreNamed(t *testing.T) {
 		key, _, _ := strings.Cut(strings.TrimPrefix(one.Message, "`"), "`")
 		messages = append(messages, key)
 	}
-	require.Equal(t, []string{"routes.idempotencyKey", "grants.auth", "grants.identity", "grants.authz", "grants.audit",
+	require.Equal(t, []string{"grants.auth", "grants.identity", "grants.authz", "grants.audit",
 		"grants.cache", "events", "services", "migrations: sql", "runtime.upgrade", "runtime.memory",
-		"runtime.cpu", "runtime.pids", "runtime.openFiles", "runtime.concurrency"}, messages)
+		"runtime.cpu", "runtime.pids", "runtime.openFiles"}, messages)
 	require.ErrorContains(t, err, "testdata/design.yaml:25: `services` is not supported by this platformd yet\nfix: ")
 }
 

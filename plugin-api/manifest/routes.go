@@ -72,6 +72,7 @@ func (m *Manifest) checkRoutes(errs *Errors) {
 		m.checkAccess(errs, at, r)
 		r.checkStream(errs, at)
 		r.checkLimits(errs, at)
+		r.checkIdempotency(errs, at)
 		m.checkNeeds(errs, at+".needs", r.Needs)
 		checkProse(errs, at+".summary", r.Summary)
 		if checkPattern(errs, at+".path", r.Path) {
@@ -129,6 +130,15 @@ func (r *Route) checkLimits(errs *Errors, at string) {
 	if r.Timeout < 0 {
 		errs.add(at+".timeout", "bad_duration", fmt.Sprintf("timeout %s is negative", r.Timeout),
 			"write for example timeout: 30s")
+	}
+}
+
+// checkIdempotency refuses the promise where it says nothing: other methods may be sent twice anyhow.
+func (r *Route) checkIdempotency(errs *Errors, at string) {
+	if r.IdempotencyKey && r.Method != "POST" && r.Method != "PATCH" {
+		errs.add(at+".idempotencyKey", "needless_idempotency_key",
+			fmt.Sprintf("a %s request is sent again without a key, if its module ends before it answers", r.Method),
+			"remove it: only POST and PATCH need it")
 	}
 }
 

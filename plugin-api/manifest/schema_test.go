@@ -82,7 +82,7 @@ func TestSchemaRefusesWhatParseRefuses(t *testing.T) {
 		// two places
 		"self_dependency": true, "ambiguous_dependency": true, "foreign_permission": true, "duplicate_permission": true,
 		"undeclared_permission": true, "duplicate_route": true, "stream_needs_get": true, "undeclared_need": true,
-		"route_conflict": true, "migrations_without_database": true,
+		"route_conflict": true, "needless_idempotency_key": true, "migrations_without_database": true,
 		// beyond a pattern
 		"bad_constraint": true, "reserved_name": true, "reserved_env": true, "out_of_bounds": true, "bad_path": true,
 	}

@@ -232,6 +232,10 @@ func (m *Manifest) checkRuntime(errs *Errors) {
 	}
 	checkPhase(errs, "runtime.startTimeout", r.StartTimeout)
 	checkPhase(errs, "runtime.stopTimeout", r.StopTimeout)
+	if r.Concurrency < 0 || r.Concurrency > maxCount {
+		errs.add("runtime.concurrency", "bad_count", fmt.Sprintf("runtime.concurrency %d is out of bounds", r.Concurrency),
+			fmt.Sprintf("write a number between 1 and %d", maxCount))
+	}
 	checkEnv(errs, r.Env)
 	if r.Restart != nil && r.Restart.Max < 0 {
 		errs.add("runtime.restart.max", "bad_restart", fmt.Sprintf("restart.max %d is negative", r.Restart.Max),

@@ -19,8 +19,6 @@ import (
 )
 
 const (
-	// maxWaiting bounds the requests that wait for one module to come back.
-	maxWaiting = 1024
 	// retrySoon is what a client is told when a module is expected back, retryLater when an operator has to do something.
 	retrySoon  = time.Second
 	retryLater = 30 * time.Second
@@ -54,9 +52,6 @@ func (rt *route) handle(a *answer, r *http.Request) error {
 	}
 	upgrade, err := rt.limit(r)
 	if err != nil {
-		return err
-	}
-	if err := rt.needed(); err != nil {
 		return err
 	}
 	rt.gateway.forwarding.apply(r, rt.prefix)
@@ -97,17 +92,7 @@ func (rt *route) tooLarge() error {
 		fmt.Sprintf("the body is larger than the %s that this route takes", rt.MaxBody))
 }
 
-// needed refuses while a module that the route cannot do without is away.
-func (rt *route) needed() error {
-	for _, name := range rt.Needs {
-		if err := rt.gateway.instances.Ready(name); err != nil {
-			return notReady(err, rt.module+" needs "+name+": ")
-		}
-	}
-	return nil
-}
-
-// exchange finds an instance and lets it answer.
+// exchange finds an instance and lets it answer. If that breaks before it has, another one may.
 func (rt *route) exchange(a *answer, r *http.Request, ex instance.Exchange) error {
 	ctx, cancel := rt.bound(a, r)
 	defer cancel()
@@ -116,12 +101,12 @@ func (rt *route) exchange(a *answer, r *http.Request, ex instance.Exchange) erro
 	if rt.Stream == manifest.StreamNone {
 		ex.Call.Timeout = rt.Timeout.Std()
 	}
-	inst, err := rt.acquire(ctx, ex.Call)
-	if err != nil {
-		return rt.explain(ctx, r, err)
+	body := keepBody(r, rt.repeatable(r))
+	defer body.release(r)
+	t := trial{
+		route: rt, a: a, r: r, sent: within(ctx, r), ex: ex, body: body, hold: rt.gateway.server.HoldTimeout,
 	}
-	defer inst.Release()
-	if err := inst.ServeHTTP(a, within(ctx, r), ex); err != nil {
+	if err := t.run(); err != nil {
 		return rt.explain(ctx, r, err)
 	}
 	return nil
@@ -158,27 +143,6 @@ func (rt *route) bound(a *answer, r *http.Request) (context.Context, context.Can
 	}
 }
 
-// acquire waits for an instance, if one is coming, and takes the time off the call's. The caller must release it.
-func (rt *route) acquire(ctx context.Context, call *link.Call) (*instance.Instance, error) {
-	instances := rt.gateway.instances
-	if instances.Ready(rt.module) == nil {
-		return instances.Acquire(ctx, rt.module, rt.gateway.server.HoldTimeout)
-	}
-	defer rt.waiting.Add(-1)
-	if rt.waiting.Add(1) > maxWaiting {
-		return nil, unavailable("too many requests wait for module "+rt.module+" already", retrySoon)
-	}
-	if call.Timeout == 0 {
-		return instances.Acquire(ctx, rt.module, rt.gateway.server.HoldTimeout)
-	}
-	ctx, cancel := context.WithTimeout(ctx, call.Timeout)
-	defer cancel()
-	inst, err := instances.Acquire(ctx, rt.module, rt.gateway.server.HoldTimeout)
-	deadline, _ := ctx.Deadline()
-	call.Timeout = max(time.Until(deadline), time.Millisecond)
-	return inst, err
-}
-
 // unhurry lifts http.Server's WriteTimeout, which is made for short exchanges and on HTTP/2 resets a stream even while nobody
 // writes. From here on the transport to the module sets a deadline for each piece of a body.
 func unhurry(a *answer, r *http.Request) {
@@ -193,6 +157,7 @@ func (rt *route) explain(ctx context.Context, r *http.Request, err error) error 
 		tooLarge *http.MaxBytesError
 		refusal  *problem.Problem
 		away     *instance.NotReadyError
+		full     *instance.OverloadedError
 		failed   *link.ExchangeError
 	)
 	switch {
@@ -210,8 +175,10 @@ func (rt *route) explain(ctx context.Context, r *http.Request, err error) error 
 		return unavailable("the platform is stopping", retrySoon)
 	case errors.Is(err, context.Canceled): // the instance ends its streams when it drains
 		return unavailable("module "+rt.module+" is stopping", retrySoon)
+	case errors.As(err, &full):
+		return rt.shed(full, err)
 	case errors.As(err, &away):
-		return notReady(err, "")
+		return notReady(err, away)
 	case errors.Is(err, link.ErrRequestBody):
 		return problem.New(http.StatusBadRequest, codeInvalid, "the body is malformed or incomplete")
 	case errors.As(err, &failed):
@@ -231,12 +198,22 @@ func (rt *route) broken(r *http.Request, failed *link.ExchangeError) error {
 		"module "+rt.module+" ended or gave no valid answer; whether the request was carried out is not known")
 }
 
-// notReady answers for a module that cannot be called now.
-func notReady(err error, chain string) error {
-	var away *instance.NotReadyError
-	retry := retryLater
-	if errors.As(err, &away) && away.Coming {
-		retry = retrySoon
+// shed answers for a module that has as many callers as it takes.
+func (rt *route) shed(full *instance.OverloadedError, err error) error {
+	limit := "runtime.concurrency"
+	if full.Waiting {
+		limit = "waiting"
 	}
-	return unavailable(chain+err.Error(), retry)
+	rt.gateway.metrics.shed.WithLabelValues(full.Module, limit).Inc()
+	p := unavailable(err.Error(), retrySoon)
+	p.Code = codeOverloaded
+	return p
+}
+
+// notReady answers for a module that cannot be called now. err may have a chain before away.
+func notReady(err error, away *instance.NotReadyError) error {
+	if away.Coming {
+		return unavailable(err.Error(), retrySoon)
+	}
+	return unavailable(err.Error(), retryLater)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformd/platformd/core/internal/catalog"
+	"github.com/platformd/platformd/core/internal/instance"
 	"github.com/platformd/platformd/core/internal/instance/instancetest"
 )
 
@@ -206,11 +207,10 @@ func TestHold(t *testing.T) {
 	f.registry.Remove("echo", "restarting after signal killed", true)
 	held := make(chan answered, 1)
 	go func() { held <- f.get("/api/v1/echo/public/x") }()
-	waiting := f.gateway.waiting["echo"]
-	require.Eventually(t, func() bool { return waiting.Load() == 1 }, soon, time.Millisecond)
+	require.Eventually(t, func() bool { return f.registry.Waiting() == 1 }, soon, time.Millisecond)
 	f.registry.Put("echo", instancetest.Launch(t, instancetest.Launcher(t), "echo"))
 	require.Equal(t, "public", (<-held).seen(t).Route)
-	require.Zero(t, waiting.Load())
+	require.Zero(t, f.registry.Waiting())
 }
 
 // TestTooManyWait: those over the bound are told at once.
@@ -218,8 +218,10 @@ func TestTooManyWait(t *testing.T) {
 	t.Parallel()
 	f, _ := withEcho(t, func(d *Deps) { d.Server.HoldTimeout = time.Hour })
 	f.registry.Remove("echo", "restarting", true)
-	waiting := f.gateway.waiting["echo"]
-	waiting.Store(maxWaiting - 1)
+	for range instance.MaxWaiting - 1 {
+		go func() { _ = f.registry.Await(t.Context(), "echo", time.Hour) }()
+	}
+	require.Eventually(t, func() bool { return f.registry.Waiting() == instance.MaxWaiting-1 }, soon, time.Millisecond)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	last := make(chan struct{})
@@ -231,30 +233,43 @@ func TestTooManyWait(t *testing.T) {
 			_ = response.Body.Close()
 		}
 	}()
-	require.Eventually(t, func() bool { return waiting.Load() == maxWaiting }, soon, time.Millisecond)
+	require.Eventually(t, func() bool { return f.registry.Waiting() == instance.MaxWaiting }, soon, time.Millisecond)
 	answer := f.get("/api/v1/echo/public/x")
-	p := answer.requireProblem(t, http.StatusServiceUnavailable, "unavailable")
-	require.Contains(t, p.Detail, "too many")
+	p := answer.requireProblem(t, http.StatusServiceUnavailable, "overloaded")
+	require.Contains(t, p.Detail, "1024 requests wait")
 	require.Equal(t, "1", answer.header.Get("Retry-After"))
 	cancel()
 	<-last
-	require.Eventually(t, func() bool { return waiting.Load() == maxWaiting-1 }, soon, time.Millisecond)
+	require.Eventually(t, func() bool { return f.registry.Waiting() == instance.MaxWaiting-1 }, soon, time.Millisecond)
 }
 
 func TestNeeds(t *testing.T) {
 	t.Parallel()
-	f, inst := withEcho(t, nil)
+	f, inst := withEcho(t, func(d *Deps) { d.Server.HoldTimeout = 2 * soon })
 	answer := f.get("/api/v1/echo/needy")
 	p := answer.requireProblem(t, http.StatusServiceUnavailable, "unavailable")
 	require.Contains(t, p.Detail, "echo needs billing")
 	require.Contains(t, p.Detail, "not installed")
 	f.registry.Put("billing", inst) // any live instance makes it ready
 	require.Equal(t, "needy", f.see("/api/v1/echo/needy").Route)
-	f.registry.Remove("billing", "crash loop", true)
+	f.registry.Remove("billing", "crash loop", false)
 	answer = f.get("/api/v1/echo/needy")
 	p = answer.requireProblem(t, http.StatusServiceUnavailable, "unavailable")
-	require.Contains(t, p.Detail, "crash loop")
-	require.Equal(t, "1", answer.header.Get("Retry-After"))
+	require.Equal(t, "module echo needs billing: module billing is not ready: crash loop", p.Detail)
+	require.Equal(t, "30", answer.header.Get("Retry-After"))
+
+	f.registry.Remove("billing", "restarting", true)
+	held := make(chan answered, 1)
+	go func() { held <- f.get("/api/v1/echo/needy") }()
+	require.Eventually(t, func() bool { return f.registry.Waiting() == 1 }, soon, time.Millisecond)
+	f.registry.Put("billing", inst)
+	require.Equal(t, "needy", (<-held).seen(t).Route, "it waits for what it needs as for its own module")
+
+	f.registry.Remove("billing", "restarting", true)
+	go func() { held <- f.get("/api/v1/echo/needy") }()
+	require.Eventually(t, func() bool { return f.registry.Waiting() == 1 }, soon, time.Millisecond)
+	f.registry.Remove("billing", "its start failed", false)
+	(<-held).requireProblem(t, http.StatusServiceUnavailable, "unavailable")
 }
 
 // TestClientGone: the module's context ends soon after its client hung up, and nobody is answered.

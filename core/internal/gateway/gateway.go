@@ -8,6 +8,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -54,7 +55,6 @@ type Gateway struct {
 
 	rebuilding sync.Mutex // held by SetModules
 	table      atomic.Pointer[table]
-	waiting    map[string]*atomic.Int64 // by module: requests that wait for an instance
 
 	draining atomic.Bool // /readyz says no
 	closing  atomic.Bool // answers ask clients to close their connections
@@ -69,7 +69,7 @@ type Gateway struct {
 func New(deps Deps) (*Gateway, error) {
 	g := &Gateway{
 		log: deps.Log, instances: deps.Instances, authenticate: deps.Authenticate, ready: deps.Ready, server: deps.Server,
-		timeouts: defaultTimeouts(), waiting: map[string]*atomic.Int64{}, handlers: newTally(), conns: newTally(),
+		timeouts: defaultTimeouts(), handlers: newTally(), conns: newTally(),
 	}
 	var err error
 	if g.metrics, err = newMetrics(deps.Metrics); err != nil {
@@ -79,7 +79,9 @@ func New(deps Deps) (*Gateway, error) {
 		return nil, err
 	}
 	g.census = newCensus(deps.Server, g.forwarding.trusts, deps.Log)
-	if err := g.metrics.countConnections(deps.Metrics, g.census); err != nil {
+	if err := errors.Join(
+		g.metrics.countConnections(deps.Metrics, g.census), g.metrics.countHeld(deps.Metrics, g.instances),
+	); err != nil {
 		return nil, fmt.Errorf("register the gateway's metrics: %w", err)
 	}
 	if deps.Server.TLS.Cert != "" {

@@ -4,11 +4,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/platformd/platformd/core/internal/instance"
 )
+
+// stateReady is the ModuleState.State of a module that is called.
+const stateReady = "ready"
 
 // Readiness is whether the platform can do its work, and what each module's part in that is.
 type Readiness struct {
@@ -22,6 +28,8 @@ type ModuleState struct {
 	State string `json:"state"`
 	// Reason says why it is not ready; empty if it is.
 	Reason string `json:"reason,omitempty"`
+	// Degraded says which of a ready module's routes are not served, and why; empty if all are.
+	Degraded []string `json:"degraded,omitempty"`
 	// Required says that the platform is not ready without it.
 	Required bool `json:"required"`
 }
@@ -62,6 +70,7 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 	if !r.URL.Query().Has("verbose") {
 		state.Modules = nil
 	}
+	state.Modules = g.table.Load().degrade(state.Modules)
 	w.Header().Set("Cache-Control", "no-store")
 	if strings.Contains(r.Header.Get("Accept"), "application/json") {
 		w.Header().Set("Content-Type", "application/json")
@@ -91,10 +100,49 @@ func (s Readiness) print(w http.ResponseWriter, draining bool) {
 			name += " (required)"
 		}
 		line := name + "\t" + module.State
+		if len(module.Degraded) > 0 {
+			line += ", degraded\t" + strings.Join(module.Degraded, "; ")
+		}
 		if module.Reason != "" {
 			line += "\t" + module.Reason
 		}
 		_, _ = fmt.Fprintln(table, line)
 	}
 	_ = table.Flush() // likewise
+}
+
+// degrade adds to those modules that are ready what of them is not served, because it needs a module that is not.
+func (t *table) degrade(modules []ModuleState) []ModuleState {
+	modules = slices.Clone(modules)
+	for i := range modules {
+		if known := t.modules[modules[i].Name]; known != nil && modules[i].State == stateReady {
+			modules[i].Degraded = known.degraded(t.gateway.instances)
+		}
+	}
+	return modules
+}
+
+// degraded returns one line for each module that is missing: what a request is told, and whose requests are.
+func (m *module) degraded(instances *instance.Registry) (lines []string) {
+	var missing []string
+	routes := map[string][]string{} // by what is told
+	for _, rt := range m.routes {
+		for _, name := range rt.Needs {
+			err := instances.Ready(name)
+			if err == nil {
+				continue
+			}
+			told := needs(rt.module, name, err).Error()
+			if routes[told] == nil {
+				missing = append(missing, told)
+			}
+			if !slices.Contains(routes[told], rt.ID) { // a GET route is there as HEAD too
+				routes[told] = append(routes[told], rt.ID)
+			}
+		}
+	}
+	for _, told := range missing {
+		lines = append(lines, told+" (routes: "+strings.Join(slices.Sorted(slices.Values(routes[told])), ", ")+")")
+	}
+	return lines
 }

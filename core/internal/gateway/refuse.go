@@ -8,7 +8,8 @@ import (
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
-// The codes of the gateway's own problems, one per status where gRPC's table has one. Clients may rely on them.
+// The codes of the gateway's own problems, one per status where gRPC's table has one, and one for what clients may answer with
+// patience alone. Clients may rely on them.
 const (
 	codeInvalid          = "invalid_argument"   // 400
 	codeUnauthenticated  = "unauthenticated"    // 401
@@ -20,6 +21,7 @@ const (
 	codeInternal         = "internal"           // 500
 	codeBadGateway       = "bad_gateway"        // 502
 	codeUnavailable      = "unavailable"        // 503
+	codeOverloaded       = "overloaded"         // 503, and the module works
 	codeDeadlineExceeded = "deadline_exceeded"  // 504
 )
 

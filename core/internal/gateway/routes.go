@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/gin-gonic/gin"
 
@@ -40,7 +39,6 @@ type route struct {
 	module  string
 	prefix  string // "/api/v1/blog"
 	pattern pattern
-	waiting *atomic.Int64 // shared by all routes of the module, and by the tables before and after
 }
 
 // SetModules replaces what the gateway routes to. Modules that are held, and those that unavailable gives a reason for,
@@ -120,16 +118,10 @@ func register(engine *gin.Engine, routes []*route) (err error) {
 
 // routesOf returns the routes of a manifest, and for each GET route that is no endless stream its HEAD.
 func (g *Gateway) routesOf(m *manifest.Manifest) []*route {
-	waiting := g.waiting[m.Name]
-	if waiting == nil {
-		waiting = new(atomic.Int64)
-		g.waiting[m.Name] = waiting
-	}
 	var routes, heads []*route
 	for _, declared := range m.Routes {
 		rt := &route{
-			Route: declared, gateway: g, module: m.Name, prefix: apiPrefix + m.Name,
-			pattern: declared.Segments(), waiting: waiting,
+			Route: declared, gateway: g, module: m.Name, prefix: apiPrefix + m.Name, pattern: declared.Segments(),
 		}
 		routes = append(routes, rt)
 		if rt.Method == http.MethodGet && !rt.endless() {

@@ -47,6 +47,8 @@ type Instance struct {
 
 	printed    []io.Closer // streams that go-plugin writes to
 	inflight   atomic.Int64
+	places     atomic.Int64          // those in flight that Spec.Concurrency bounds
+	queue      atomic.Pointer[queue] // of the registry that the instance is in
 	draining   atomic.Bool
 	drained    chan struct{} // closed when draining and nothing is in flight
 	drainOnce  sync.Once
@@ -192,28 +194,62 @@ func (i *Instance) ServeHTTP(w http.ResponseWriter, r *http.Request, ex Exchange
 	return i.data.Exchange(w, r, ex.Call)
 }
 
-// acquire counts one exchange in; false means that the instance takes no more.
-func (i *Instance) acquire() bool {
-	i.inflight.Add(1)
-	if i.draining.Load() || i.ended() {
-		i.Release()
+// acquire counts one exchange in, with a place if it takes one; false means that the instance takes no more.
+func (i *Instance) acquire(place bool) bool {
+	if place && !i.occupy() {
 		return false
 	}
-	return true
+	i.inflight.Add(1)
+	if i.callable() {
+		return true
+	}
+	i.release(place)
+	return false
 }
 
-// ended tells of a process that is dead, but that the supervisor has not taken out of the registry yet.
-func (i *Instance) ended() bool {
+// occupy takes a place if one is free.
+func (i *Instance) occupy() bool {
+	for {
+		taken := i.places.Load()
+		if i.spec.Concurrency > 0 && taken >= int64(i.spec.Concurrency) {
+			return false
+		}
+		if i.places.CompareAndSwap(taken, taken+1) {
+			return true
+		}
+	}
+}
+
+func (i *Instance) full() bool {
+	return i.spec.Concurrency > 0 && i.places.Load() >= int64(i.spec.Concurrency)
+}
+
+// callable tells whether the instance takes exchanges: it may be dead, but not taken out of the registry yet.
+func (i *Instance) callable() bool {
 	select {
 	case <-i.Done():
-		return true
-	default:
 		return false
+	default:
+		return !i.draining.Load()
 	}
 }
 
+// Draining tells that the instance is being stopped: its streams are ended, and it takes no more exchanges.
+func (i *Instance) Draining() bool { return i.draining.Load() }
+
 // Release ends what Registry.Acquire began.
-func (i *Instance) Release() {
+func (i *Instance) Release() { i.release(true) }
+
+// ReleaseStream ends what Registry.AcquireStream began.
+func (i *Instance) ReleaseStream() { i.release(false) }
+
+func (i *Instance) release(place bool) {
+	if place {
+		i.places.Add(-1)
+		if queue := i.queue.Load(); queue != nil {
+			queue.free()
+		}
+	}
 	if i.inflight.Add(-1) == 0 && i.draining.Load() {
 		i.drainOnce.Do(func() { close(i.drained) })
 	}

@@ -92,6 +92,8 @@ type Spec struct {
 	Dir        string        // working directory of the process
 	Env        []string      // KEY=value; the process sees these, PATH-free, and go-plugin's own, nothing else
 	Timeout    time.Duration // for process start and handshake together
+	// Concurrency bounds the exchanges in progress, streams without end apart; 0 = no limit.
+	Concurrency int
 	// Services registers the core's gRPC services that this module may call.
 	Services func(*grpc.Server)
 	// Output opens one stream of what the process prints: standard error, and standard output after the handshake. Each

@@ -3,8 +3,17 @@ package instance
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
+)
+
+const (
+	// MaxWaiting bounds the callers that wait for one module.
+	MaxWaiting = 1024
+	// surge is how long after a change of a module's instances its callers wait for a place instead of being turned away:
+	// those that were held all come at once.
+	surge = time.Second
 )
 
 // NotReadyError says why a module cannot be called now.
@@ -21,56 +30,80 @@ func (e *NotReadyError) Error() string {
 	return fmt.Sprintf("module %s is not ready: %s", e.Module, e.Reason)
 }
 
-// Registry finds the instance that can be called now. The supervisor writes it; the gateway and the host read it. It is safe
-// for concurrent use.
+// OverloadedError says that a module has all the callers that it takes.
+type OverloadedError struct {
+	Module string
+	// Waiting tells which limit is reached: MaxWaiting, or else the Spec.Concurrency of all instances together, Limit.
+	Waiting bool
+	Limit   int
+}
+
+// Error implements error.
+func (e *OverloadedError) Error() string {
+	if e.Waiting {
+		return fmt.Sprintf("module %s is not ready, and %d requests wait for it already", e.Module, e.Limit)
+	}
+	return fmt.Sprintf("module %s has %d requests in progress, which is its limit (runtime.concurrency)", e.Module, e.Limit)
+}
+
+// Registry finds the instances that can be called now. The supervisor writes it; the gateway and the host read it. It is
+// safe for concurrent use.
 type Registry struct {
 	mu      sync.RWMutex
 	entries map[string]*entry
-}
-
-// entry is replaced, never changed; changed is closed when it is.
-type entry struct {
-	instance *Instance // nil: not ready
-	notReady *NotReadyError
-	changed  chan struct{}
+	waiting waiting
 }
 
 // NewRegistry returns an empty Registry.
 func NewRegistry() *Registry { return &Registry{entries: make(map[string]*entry)} }
 
-// Put makes instance the one that callers of module get.
-func (r *Registry) Put(module string, instance *Instance) {
-	r.replace(module, &entry{instance: instance})
+// Put adds inst to those that callers of module get.
+func (r *Registry) Put(module string, inst *Instance) {
+	r.replace(module, func(before *entry) *entry {
+		if slices.Contains(before.instances, inst) {
+			return before
+		}
+		inst.queue.Store(before.queue)
+		return &entry{instances: append(slices.Clone(before.instances), inst)}
+	})
 }
 
-// Withdraw takes one instance out.
-func (r *Registry) Withdraw(module string, instance *Instance, reason string, coming bool) {
-	if r.get(module).instance == instance {
-		r.Remove(module, reason, coming)
-	}
+// Withdraw takes inst out. If it was the last one, module is not ready, for the reason given; coming says that the next one
+// is expected soon. Exchanges that already have the instance keep it.
+func (r *Registry) Withdraw(module string, inst *Instance, reason string, coming bool) {
+	r.replace(module, func(before *entry) *entry {
+		left := slices.DeleteFunc(slices.Clone(before.instances), func(other *Instance) bool { return other == inst })
+		switch {
+		case len(left) == 0:
+			return absent(module, reason, coming)
+		case len(left) == len(before.instances):
+			return before
+		}
+		return &entry{instances: left}
+	})
 }
 
-// Remove makes module unavailable, for the reason given. Exchanges that already have the instance keep it.
+// Remove takes all instances of module out, for the reason given; coming says that the next one is expected soon. Exchanges
+// that already have an instance keep it.
 func (r *Registry) Remove(module, reason string, coming bool) {
-	r.replace(module, &entry{notReady: &NotReadyError{Module: module, Reason: reason, Coming: coming}})
+	r.replace(module, func(*entry) *entry { return absent(module, reason, coming) })
 }
 
-func (r *Registry) replace(module string, next *entry) {
-	next.changed = make(chan struct{})
+// replace puts what next makes of the module's entry in its place, and wakes all who wait for a change.
+func (r *Registry) replace(module string, next func(before *entry) *entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if before := r.entries[module]; before != nil {
-		close(before.changed)
+	before, known := r.entries[module]
+	if !known {
+		before = &entry{queue: newQueue(&r.waiting), changed: make(chan struct{})}
 	}
-	r.entries[module] = next
-}
-
-// Ready returns nil if module can be called now, else a *NotReadyError.
-func (r *Registry) Ready(module string) error {
-	if e := r.get(module); e.instance == nil {
-		return e.notReady
+	after := next(before)
+	if after == before {
+		return
 	}
-	return nil
+	after.queue, after.changed, after.calm = before.queue, make(chan struct{}), time.Now().Add(surge)
+	r.entries[module] = after
+	close(before.changed)
 }
 
 func (r *Registry) get(module string) *entry {
@@ -79,43 +112,83 @@ func (r *Registry) get(module string) *entry {
 	if e := r.entries[module]; e != nil {
 		return e
 	}
-	return &entry{notReady: &NotReadyError{Module: module, Reason: "it is not installed or not enabled"}}
+	return absent(module, "it is not installed or not enabled", false)
 }
 
-// Acquire returns an instance of module, and counts one exchange on it until its Release. If there is none but one is
-// coming, Acquire waits for it, at most hold. The error is a *NotReadyError, or ctx's.
-func (r *Registry) Acquire(ctx context.Context, module string, hold time.Duration) (*Instance, error) {
+// Ready returns nil if module can be called now, else a *NotReadyError.
+func (r *Registry) Ready(module string) error {
 	e := r.get(module)
-	if e.instance != nil && e.instance.acquire() {
-		return e.instance, nil
+	if e.callable() {
+		return nil
 	}
-	return r.await(ctx, module, hold)
+	return e.why(module)
 }
 
-func (r *Registry) await(ctx context.Context, module string, hold time.Duration) (*Instance, error) {
-	timeout := time.NewTimer(hold)
-	defer timeout.Stop()
+// Waiting is how many callers wait now, for whatever module.
+func (r *Registry) Waiting() int { return int(r.waiting.Load()) }
+
+// Acquire returns the least busy instance of module, and counts one exchange on it until its Release. If there is none but
+// one is coming, Acquire waits for it, at most hold, among at most MaxWaiting callers. The error is a *NotReadyError, an
+// *OverloadedError, or ctx's.
+func (r *Registry) Acquire(ctx context.Context, module string, hold time.Duration) (*Instance, error) {
+	return r.acquire(ctx, request{module: module, hold: hold, place: true})
+}
+
+// AcquireStream is Acquire for an exchange that only an end from outside ends: it takes none of the places that
+// Spec.Concurrency bounds. It is ended by ReleaseStream.
+func (r *Registry) AcquireStream(ctx context.Context, module string, hold time.Duration) (*Instance, error) {
+	return r.acquire(ctx, request{module: module, hold: hold})
+}
+
+// Await waits as Acquire does, until module can be called.
+func (r *Registry) Await(ctx context.Context, module string, hold time.Duration) error {
+	_, err := r.acquire(ctx, request{module: module, hold: hold, look: true})
+	return err
+}
+
+// request is what a caller wants.
+type request struct {
+	module string
+	hold   time.Duration
+	place  bool // the exchange takes one of the places
+	look   bool // the caller wants no instance, just to know that there is one
+}
+
+// acquire does without timers and memory of its own where nothing is to be waited for.
+func (r *Registry) acquire(ctx context.Context, want request) (*Instance, error) {
+	e := r.get(want.module)
+	inst, err := e.take(want)
+	if err == nil || want.hold <= 0 || !e.worthWaiting(err) {
+		return inst, err
+	}
+	if !e.queue.enter() {
+		return nil, &OverloadedError{Module: want.module, Waiting: true, Limit: MaxWaiting}
+	}
+	defer e.queue.leave()
+	return r.await(ctx, want)
+}
+
+func (r *Registry) await(ctx context.Context, want request) (*Instance, error) {
+	deadline := time.Now().Add(want.hold)
+	timer := time.NewTimer(want.hold)
+	defer timer.Stop()
 	for {
-		e := r.get(module)
-		switch {
-		case e.instance != nil && e.instance.acquire():
-			return e.instance, nil
-		case e.instance == nil && !e.notReady.Coming:
-			return nil, e.notReady
+		e := r.get(want.module)
+		inst, err := e.take(want)
+		if err == nil || !e.worthWaiting(err) || !time.Now().Before(deadline) {
+			return inst, err
 		}
+		var freed chan struct{}
+		if want.place {
+			freed = e.queue.freed
+		}
+		timer.Reset(time.Until(e.until(err, deadline)))
 		select {
 		case <-e.changed:
-		case <-timeout.C:
-			return nil, &NotReadyError{Module: module, Reason: e.reason(), Coming: true}
+		case <-freed:
+		case <-timer.C:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
-}
-
-func (e *entry) reason() string {
-	if e.notReady != nil {
-		return e.notReady.Reason
-	}
-	return "it is stopping"
 }

@@ -85,7 +85,7 @@ func (r *runner) spec() instance.Spec {
 	m := r.mod.Manifest
 	return instance.Spec{
 		Name: m.Name, Executable: r.mod.Executable, Dir: r.mod.Dir, Env: r.mod.Env,
-		Timeout:  time.Duration(m.Runtime.StartTimeout),
+		Timeout: time.Duration(m.Runtime.StartTimeout), Concurrency: int(m.Runtime.Concurrency),
 		Services: r.deps.Services(r.mod),
 		Output:   func() io.WriteCloser { return r.deps.Output(m.Name) },
 	}

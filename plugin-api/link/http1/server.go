@@ -31,7 +31,7 @@ type ServerConfig struct {
 	Secret []byte
 	// Handler gets the requests of the core. link.FromContext finds the call in their context, and PathValue its
 	// parameters; the core's own headers are gone. It should not look at the path: the call's route is the decision. The
-	// context ends when the client goes away; a handler that leaves a body of more than 32 KiB unread hears of that, as
+	// context ends when the client goes away; a handler that leaves a body of more than 64 KiB unread hears of that, as
 	// anywhere with net/http, only when it reads on.
 	Handler http.Handler
 	// Log receives what goes wrong on connections, and panics of Handler. nil discards them.

@@ -3,9 +3,9 @@
 // core, relays a request that a client sent to the core; Server, for modules, hands it to an http.Handler together with the
 // link.Call that the core decided on.
 //
-// Frames carry what is small. A body of more than 32 KiB goes beside them, so that it delays nobody: an answer's on a side
-// connection, which carries one answer at a time; a request's, and an upgraded connection's bytes, in HTTP/1.1 on the same
-// socket, as package http1 speaks it.
+// Frames carry what is small. A larger body goes beside them, so that it delays nobody: an answer's, of more than 32 KiB, on a
+// side connection, which carries one answer at a time; a request's, of more than 64 KiB or of unknown length, and an upgraded
+// connection's bytes, in HTTP/1.1 on the same socket, as package http1 speaks it.
 //
 // It must not decide anything about a request, and trusts neither side, exactly as http1 does: one suite of tests holds for
 // both.

@@ -111,7 +111,7 @@ func (x *exchange) end() {
 
 // kept returns buf, empty, to be used again, unless it has become too large for that.
 func kept(buf []byte) []byte {
-	if cap(buf) > 2*maxSmall {
+	if cap(buf) > 2*hop.MaxInline {
 		return nil
 	}
 	return buf[:0]

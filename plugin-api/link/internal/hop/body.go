@@ -12,7 +12,7 @@ import (
 const (
 	// MaxInline is the largest request body, in bytes, that is read whole before the module hears of the request. It costs
 	// no goroutine, and reading it to its end is what arms net/http's detection of a client that goes away.
-	MaxInline = 32 << 10
+	MaxInline = 64 << 10
 	// BufferSize is how much of a large body is in memory at once.
 	BufferSize = 256 << 10
 )
