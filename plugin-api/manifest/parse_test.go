@@ -116,7 +116,7 @@ func TestParseFillsDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, manifest.Route{ID: "greet", Method: "GET", Path: "/greetings/{name}", Access: manifest.AccessPublic,
 		Stream: manifest.StreamNone, MaxBody: 1 << 20, Timeout: manifest.Duration(30 * time.Second)}, m.Routes[0])
-	require.Equal(t, manifest.Runtime{Executable: "bin/hello", StartTimeout: manifest.Duration(10 * time.Second),
+	require.Equal(t, manifest.Runtime{Executable: "bin/hello", Instances: 1, StartTimeout: manifest.Duration(10 * time.Second),
 		StopTimeout: manifest.Duration(10 * time.Second), Concurrency: 256}, m.Runtime)
 	require.Nil(t, m.Config)
 

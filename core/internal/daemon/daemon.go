@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -77,6 +78,7 @@ type daemon struct {
 	listener    net.Listener
 	control     net.Listener
 	stop        context.CancelFunc
+	throttles   sync.Map    // *logs.Throttle by module: all of its processes share one
 	settled     atomic.Bool // every module is ready, or known not to become so soon
 }
 

@@ -174,5 +174,6 @@ func (d *daemon) installedVersion(module string) string {
 
 // output makes log records of what a module prints.
 func (d *daemon) output(module string) io.WriteCloser {
-	return logs.NewModuleWriter(d.log.Named("module." + module))
+	throttle, _ := d.throttles.LoadOrStore(module, logs.NewThrottle())
+	return logs.NewModuleWriter(d.log.Named("module."+module), throttle.(*logs.Throttle)) //nolint:errcheck // holds no other
 }

@@ -155,13 +155,17 @@ func textLevel(text string) (hclog.Level, string) {
 	return hclog.Info, text
 }
 
-// NewModuleWriter returns a writer for a module's stderr: it logs each line with log, as ParseModuleLine reads it. The lines
-// below a panic are its stack trace, and are logged at level error like it. Empty lines are left out.
-func NewModuleWriter(log hclog.Logger) *LineWriter {
+// NewModuleWriter returns a writer for a module's stderr: it logs each line with log, as ParseModuleLine reads it, as far as
+// the module's throttle allows. The lines below a panic are its stack trace, and are logged at level error like it. Empty
+// lines are left out.
+func NewModuleWriter(log hclog.Logger, throttle *Throttle) io.WriteCloser {
 	inTrace := false
-	return NewLineWriter(func(line []byte) {
+	lines := NewLineWriter(func(line []byte) {
 		if len(bytes.TrimSpace(line)) == 0 {
 			inTrace = false // the next goroutine of the trace begins with a line that is known
+			return
+		}
+		if !throttle.admit(log, line) {
 			return
 		}
 		level, message, fields := ParseModuleLine(line)
@@ -175,4 +179,18 @@ func NewModuleWriter(log hclog.Logger) *LineWriter {
 		}
 		log.Log(level, message, fields...)
 	})
+	return &moduleWriter{LineWriter: lines, log: log, throttle: throttle}
+}
+
+type moduleWriter struct {
+	*LineWriter
+	log      hclog.Logger
+	throttle *Throttle
+}
+
+// Close hands on the last line, and says what was dropped.
+func (w *moduleWriter) Close() error {
+	err := w.LineWriter.Close()
+	w.throttle.flush(w.log)
+	return err
 }

@@ -76,7 +76,7 @@ func TestModuleWriterIsHarmless(t *testing.T) {
 	t.Parallel()
 	for _, format := range []string{"text", "json"} {
 		l, out := newLog(t, Options{Format: format})
-		w := NewModuleWriter(l.Logger.Named("module.evil"))
+		w := NewModuleWriter(l.Logger.Named("module.evil"), NewThrottle())
 		for _, line := range []string{
 			`{"@message":"x","@module":"core","@level":"error","@timestamp":5}`, "\x1b]0;owned\x07",
 			`{"a":["\u001b[2J\n2026 [INFO] core: fake"]}`,
@@ -108,7 +108,7 @@ func TestModuleWriterIsHarmless(t *testing.T) {
 func TestPanicsAreErrorsToTheLastLine(t *testing.T) {
 	t.Parallel()
 	l, _ := newLog(t, Options{})
-	w := NewModuleWriter(l.Logger.Named("module.blog"))
+	w := NewModuleWriter(l.Logger.Named("module.blog"), NewThrottle())
 	_, err := w.Write([]byte(`before
 panic: oh no
 
