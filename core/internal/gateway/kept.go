@@ -23,13 +23,13 @@ const (
 // keptBody is a client's body that remembers what has been read of it, if it is small, and can be read again. A nil one is
 // that of a request without a body. One goroutine at a time uses it.
 type keptBody struct {
-	io.ReadCloser        // the client's
-	keep          bool   // what is read is kept
+	io.ReadCloser      // the client's
+	keep          bool // what is read is kept
 	kept          []byte
-	touched       bool   // something of the client's body has been read
-	ended         bool   // all of it
-	again         bool   // reads are from kept
-	at            int    // where the next one begins
+	touched       bool // something of the client's body has been read
+	ended         bool // all of it
+	again         bool // reads are from kept
+	at            int  // where the next one begins
 }
 
 // keptBodies are pooled with their memory, which is not more than maxKept each.
