@@ -164,7 +164,9 @@ func TestARouteWaitsForWhatItNeeds(t *testing.T) {
 	for range 3 {
 		restarts := p.module("hello").Restarts
 		require.NoError(t, syscall.Kill(p.pid("hello"), syscall.SIGKILL))
-		p.await("the crash to be seen", func() bool { return p.module("hello").State != "ready" || p.module("hello").Restarts > restarts })
+		p.await("the crash to be seen", func() bool {
+			return p.module("hello").State != "ready" || p.module("hello").Restarts > restarts
+		})
 		require.Equal(t, http.StatusOK, p.do(http.MethodGet, "/api/v1/evil/needy", "", "").status)
 	}
 }

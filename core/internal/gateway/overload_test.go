@@ -80,6 +80,36 @@ func TestHeldRequestsGetPlaces(t *testing.T) {
 	require.Len(t, a.notesOf(), clients)
 }
 
+// TestNeeds: a route waits for what it needs as for its own module, and says what it lacks.
+func TestNeeds(t *testing.T) {
+	t.Parallel()
+	f, inst := withEcho(t, func(d *Deps) { d.Server.HoldTimeout = 2 * soon })
+	answer := f.get("/api/v1/echo/needy")
+	p := answer.requireProblem(t, http.StatusServiceUnavailable, "unavailable")
+	require.Contains(t, p.Detail, "echo needs billing")
+	require.Contains(t, p.Detail, "not installed")
+	f.registry.Put("billing", inst) // any live instance makes it ready
+	require.Equal(t, "needy", f.see("/api/v1/echo/needy").Route)
+	f.registry.Remove("billing", "crash loop", false)
+	answer = f.get("/api/v1/echo/needy")
+	p = answer.requireProblem(t, http.StatusServiceUnavailable, "unavailable")
+	require.Equal(t, "module echo needs billing: module billing is not ready: crash loop", p.Detail)
+	require.Equal(t, "30", answer.header.Get("Retry-After"))
+
+	f.registry.Remove("billing", "restarting", true)
+	held := make(chan answered, 1)
+	go func() { held <- f.get("/api/v1/echo/needy") }()
+	require.Eventually(t, func() bool { return f.registry.Waiting() == 1 }, soon, time.Millisecond)
+	f.registry.Put("billing", inst)
+	require.Equal(t, "needy", (<-held).seen(t).Route, "it waits for what it needs as for its own module")
+
+	f.registry.Remove("billing", "restarting", true)
+	go func() { held <- f.get("/api/v1/echo/needy") }()
+	require.Eventually(t, func() bool { return f.registry.Waiting() == 1 }, soon, time.Millisecond)
+	f.registry.Remove("billing", "its start failed", false)
+	(<-held).requireProblem(t, http.StatusServiceUnavailable, "unavailable")
+}
+
 // TestDegraded: a ready module says what of it is not served, and so does the refused request.
 func TestDegraded(t *testing.T) {
 	t.Parallel()
@@ -90,8 +120,8 @@ func TestDegraded(t *testing.T) {
 	})
 	const chain = "module echo needs billing: module billing is not ready: it is starting"
 	f.registry.Remove("billing", "it is starting", true)
-	require.Equal(t, answered{status: 200, body: "ready\nbilling  starting\necho     ready, degraded  " + chain + " (routes: needy)\n"},
-		bare(f.get("/readyz?verbose")))
+	require.Equal(t, "ready\nbilling  starting\necho     ready, degraded  "+chain+" (routes: needy)\n",
+		f.get("/readyz?verbose").body)
 	require.JSONEq(t, `{"ready":true,"modules":[{"name":"billing","state":"starting","required":false},
 		{"name":"echo","state":"ready","required":false,"degraded":["`+chain+` (routes: needy)"]}]}`,
 		f.get("/readyz?verbose", "Accept: application/json").body)

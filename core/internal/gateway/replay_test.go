@@ -90,14 +90,15 @@ func TestWhoseFault(t *testing.T) {
 	}
 }
 
-// TestReplay kills the process that has a request, on every way a request can take.
-func TestReplay(t *testing.T) {
-	t.Parallel()
+// replayed is a request whose instance is killed.
+type replayed struct {
+	method, path, body, key string
+	again                   bool // it is answered by the next one
+}
+
+func replays() []replayed {
 	kilobytes := func(n int) string { return strings.Repeat("0123456789abcde\n", n<<6) }
-	for _, c := range []struct {
-		method, path, body, key string
-		again                   bool
-	}{
+	return []replayed{
 		{method: "GET", path: "/thing", again: true},
 		{method: "HEAD", path: "/thing", again: true},
 		{method: "OPTIONS", path: "/thing", again: true},
@@ -116,7 +117,13 @@ func TestReplay(t *testing.T) {
 		{method: "POST", path: "/keyed", body: "little", key: "k1", again: true},
 		{method: "PATCH", path: "/keyed", key: "k1", again: true},
 		{method: "GET", path: "/feed", again: true},
-	} {
+	}
+}
+
+// TestReplay kills the process that has a request, on every way a request can take.
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	for _, c := range replays() {
 		for transport, launch := range transports() {
 			for version, change := range map[string]func(*Deps){
 				"1.1": nil, "2": func(d *Deps) { d.Server.TLS = newPair(t, "one").files },
@@ -127,35 +134,38 @@ func TestReplay(t *testing.T) {
 				name := fmt.Sprint(c.method, c.path, len(c.body), c.key, " ", transport, " HTTP/", version)
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
-					a := newAccident(t, launch, change)
-					r := a.request(c.method, c.path, nil)
-					if c.body != "" {
-						r = a.request(c.method, c.path, strings.NewReader(c.body))
-					}
-					if c.key != "" {
-						r.Header.Set("Idempotency-Key", c.key)
-					}
-					answer := a.suffer(r)
-					notes := a.notesOf()
-					if !c.again {
-						answer.requireProblem(t, http.StatusBadGateway, "bad_gateway")
-						require.Len(t, notes, 1, "it must not run twice")
-						return
-					}
-					require.Equal(t, http.StatusOK, answer.status, answer.body)
-					require.Len(t, notes, 2)
-					require.Equal(t, notes[0].SHA256, notes[1].SHA256)
-					if !strings.Contains(c.path, "part") {
-						sum := sha256.Sum256([]byte(c.body))
-						require.Equal(t, hex.EncodeToString(sum[:]), notes[1].SHA256)
-					}
-					require.Equal(t, answer.header.Get("X-Request-Id"), notes[1].RequestID)
-					require.Equal(t, notes[0].RequestID, notes[1].RequestID)
-					require.LessOrEqual(t, notes[1].Left, notes[0].Left, "the time does not begin again")
+					c.test(newAccident(t, launch, change))
 				})
 			}
 		}
 	}
+}
+
+func (c replayed) test(a *accident) {
+	r := a.request(c.method, c.path, nil)
+	if c.body != "" {
+		r = a.request(c.method, c.path, strings.NewReader(c.body))
+	}
+	if c.key != "" {
+		r.Header.Set("Idempotency-Key", c.key)
+	}
+	answer := a.suffer(r)
+	notes := a.notesOf()
+	if !c.again {
+		answer.requireProblem(a.t, http.StatusBadGateway, "bad_gateway")
+		require.Len(a.t, notes, 1, "it must not run twice")
+		return
+	}
+	require.Equal(a.t, http.StatusOK, answer.status, answer.body)
+	require.Len(a.t, notes, 2)
+	require.Equal(a.t, notes[0].SHA256, notes[1].SHA256)
+	if !strings.Contains(c.path, "part") {
+		sum := sha256.Sum256([]byte(c.body))
+		require.Equal(a.t, hex.EncodeToString(sum[:]), notes[1].SHA256)
+	}
+	require.Equal(a.t, answer.header.Get("X-Request-Id"), notes[1].RequestID)
+	require.Equal(a.t, notes[0].RequestID, notes[1].RequestID)
+	require.LessOrEqual(a.t, notes[1].Left, notes[0].Left, "the time does not begin again")
 }
 
 // TestReplayWithTrailers: a body of unknown length is kept too, once it has come whole.
