@@ -243,35 +243,6 @@ func TestTooManyWait(t *testing.T) {
 	require.Eventually(t, func() bool { return f.registry.Waiting() == instance.MaxWaiting-1 }, soon, time.Millisecond)
 }
 
-func TestNeeds(t *testing.T) {
-	t.Parallel()
-	f, inst := withEcho(t, func(d *Deps) { d.Server.HoldTimeout = 2 * soon })
-	answer := f.get("/api/v1/echo/needy")
-	p := answer.requireProblem(t, http.StatusServiceUnavailable, "unavailable")
-	require.Contains(t, p.Detail, "echo needs billing")
-	require.Contains(t, p.Detail, "not installed")
-	f.registry.Put("billing", inst) // any live instance makes it ready
-	require.Equal(t, "needy", f.see("/api/v1/echo/needy").Route)
-	f.registry.Remove("billing", "crash loop", false)
-	answer = f.get("/api/v1/echo/needy")
-	p = answer.requireProblem(t, http.StatusServiceUnavailable, "unavailable")
-	require.Equal(t, "module echo needs billing: module billing is not ready: crash loop", p.Detail)
-	require.Equal(t, "30", answer.header.Get("Retry-After"))
-
-	f.registry.Remove("billing", "restarting", true)
-	held := make(chan answered, 1)
-	go func() { held <- f.get("/api/v1/echo/needy") }()
-	require.Eventually(t, func() bool { return f.registry.Waiting() == 1 }, soon, time.Millisecond)
-	f.registry.Put("billing", inst)
-	require.Equal(t, "needy", (<-held).seen(t).Route, "it waits for what it needs as for its own module")
-
-	f.registry.Remove("billing", "restarting", true)
-	go func() { held <- f.get("/api/v1/echo/needy") }()
-	require.Eventually(t, func() bool { return f.registry.Waiting() == 1 }, soon, time.Millisecond)
-	f.registry.Remove("billing", "its start failed", false)
-	(<-held).requireProblem(t, http.StatusServiceUnavailable, "unavailable")
-}
-
 // TestClientGone: the module's context ends soon after its client hung up, and nobody is answered.
 func TestClientGone(t *testing.T) {
 	t.Parallel()

@@ -66,7 +66,7 @@ func (b *keptBody) Read(p []byte) (int, error) {
 	b.touched = true
 	n, err := b.ReadCloser.Read(p)
 	b.remember(p[:n])
-	b.ended = err == io.EOF //nolint:errorlint // as io.Reader promises; an error that wraps it is a failure
+	b.ended = err == io.EOF // as io.Reader promises; an error that wraps it is a failure
 	return n, err
 }
 

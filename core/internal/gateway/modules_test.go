@@ -23,6 +23,7 @@ import (
 func TestMain(m *testing.M) {
 	instancetest.Main(map[string]func() pluginapi.Module{
 		"echo": echoModule, "billing": echoModule, "ids": idsModule, "mount": mountModule,
+		"once": onceModule,
 	})
 	goleak.VerifyTestMain(m)
 }

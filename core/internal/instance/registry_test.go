@@ -244,7 +244,9 @@ func TestTheHeldAreNotShed(t *testing.T) {
 	require.Eventually(t, func() bool { return registry.Waiting() == callers }, soon, time.Millisecond)
 	registry.Put("good", limited(t, instancetest.Launcher(t), places))
 	instance.Surge(registry, "good") // for as long as this machine needs
-	require.Eventually(t, func() bool { return busy.Load() == places && registry.Waiting() == callers-places }, soon, time.Millisecond)
+	require.Eventually(t, func() bool {
+		return busy.Load() == places && registry.Waiting() == callers-places
+	}, soon, time.Millisecond)
 	close(end)
 	began := time.Now()
 	all.Wait()

@@ -1,0 +1,172 @@
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	loadRate    = 500 // requests a second
+	loadClients = 128 // connections: enough for what comes while a module restarts
+)
+
+// load sends GETs at a steady rate on connections that it keeps, and counts what is not answered with 200. Go's own client
+// would hide a lost connection by asking again.
+type load struct {
+	t       *testing.T
+	address string
+	path    string
+	due     chan struct{}
+	stop    chan struct{}
+	all     sync.WaitGroup
+
+	served, failed atomic.Int64
+	first          sync.Once // reports the first failure
+	crashed        atomic.Int64
+	recovered      chan time.Time // when the first request was answered that was sent after crashed; holds one
+}
+
+func (p *platform) load(path string) *load {
+	l := &load{
+		t: p.t, address: strings.TrimPrefix(p.url, "http://"), path: path,
+		due: make(chan struct{}, 100*loadRate), stop: make(chan struct{}), recovered: make(chan time.Time, 1),
+	}
+	l.all.Go(l.pace)
+	for range loadClients {
+		l.all.Go(l.client)
+	}
+	p.t.Cleanup(l.end)
+	return l
+}
+
+// pace does not wait for answers: what is late is sent late, but sent.
+func (l *load) pace() {
+	tick := time.NewTicker(time.Second / loadRate)
+	defer tick.Stop()
+	defer close(l.due)
+	for {
+		select {
+		case <-tick.C:
+			l.due <- struct{}{}
+		case <-l.stop:
+			return
+		}
+	}
+}
+
+func (l *load) client() {
+	conn, err := net.Dial("tcp", l.address)
+	if err != nil {
+		l.fail(err)
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	for reader := bufio.NewReader(conn); ; {
+		if _, more := <-l.due; !more {
+			return
+		}
+		began := time.Now()
+		if err := l.get(conn, reader); err != nil {
+			l.fail(err)
+			return
+		}
+		l.served.Add(1)
+		if crashed := l.crashed.Load(); crashed != 0 && began.UnixNano() > crashed && l.crashed.CompareAndSwap(crashed, 0) {
+			l.recovered <- time.Now()
+		}
+	}
+}
+
+func (l *load) get(conn net.Conn, reader *bufio.Reader) error {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", l.path, l.address); err != nil {
+		return err
+	}
+	response, err := http.ReadResponse(reader, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", response.Status, body)
+	}
+	return err
+}
+
+func (l *load) fail(err error) {
+	l.failed.Add(1)
+	l.first.Do(func() { l.t.Error("a request failed: ", err) })
+}
+
+// end stops the load, once, and waits for the answers that are owed.
+func (l *load) end() {
+	select {
+	case <-l.stop:
+	default:
+		close(l.stop)
+	}
+	l.all.Wait()
+}
+
+// TestACrashIsInvisibleToReaders is G6: a module is killed again and again under load, and nobody is told.
+func TestACrashIsInvisibleToReaders(t *testing.T) {
+	kills := 10
+	if os.Getenv("PLATFORMD_SOAK") == "full" {
+		kills = 100
+	}
+	p := start(t, options{modules: []string{"evil"}, env: []string{"PLATFORMD_SUPERVISOR_RESTART_MAX=100000"}})
+	pid := p.pid("evil")
+	l := p.load("/api/v1/evil/request/one/rest")
+	var recoveries []time.Duration
+	for range kills {
+		served := l.served.Load()
+		p.await("load on the module", func() bool { return l.served.Load() > served+loadRate/5 || l.failed.Load() > 0 })
+		require.Zero(t, l.failed.Load())
+		killed := time.Now()
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+		l.crashed.Store(killed.UnixNano())
+		select {
+		case at := <-l.recovered:
+			recoveries = append(recoveries, at.Sub(killed))
+		case <-time.After(patience):
+			require.FailNow(t, "the module does not come back")
+		}
+		pid = p.pid("evil")
+	}
+	l.end()
+	require.Zero(t, l.failed.Load(), "of %d", l.served.Load())
+	require.GreaterOrEqual(t, p.module("evil").Restarts, kills)
+	slices.Sort(recoveries)
+	t.Logf("%d kills under %d requests a second: %d answered, 0 failed; recovery p50 %s, p99 %s", kills, loadRate,
+		l.served.Load(), recoveries[len(recoveries)/2], recoveries[len(recoveries)*99/100])
+}
+
+// TestARouteWaitsForWhatItNeeds kills the module that another one's route needs.
+func TestARouteWaitsForWhatItNeeds(t *testing.T) {
+	t.Parallel()
+	p := start(t, options{modules: []string{"hello", "evil"}, env: []string{"PLATFORMD_SERVER_HOLDTIMEOUT=30s"}})
+	for range 3 {
+		restarts := p.module("hello").Restarts
+		require.NoError(t, syscall.Kill(p.pid("hello"), syscall.SIGKILL))
+		p.await("the crash to be seen", func() bool {
+			return p.module("hello").State != "ready" || p.module("hello").Restarts > restarts
+		})
+		require.Equal(t, http.StatusOK, p.do(http.MethodGet, "/api/v1/evil/needy", "", "").status)
+	}
+}
