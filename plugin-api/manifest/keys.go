@@ -13,7 +13,7 @@ func comesLater(field string) bool {
 	switch generic(field) {
 	case "events", "services", "routes.idempotencyKey",
 		"grants.auth", "grants.identity", "grants.authz", "grants.audit", "grants.cache",
-		"runtime.instances", "runtime.upgrade", "runtime.memory", "runtime.cpu", "runtime.pids", "runtime.openFiles",
+		"runtime.instances", "runtime.upgrade",
 		"runtime.concurrency":
 		return true
 	}

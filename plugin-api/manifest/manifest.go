@@ -103,6 +103,12 @@ type Runtime struct {
 	StartTimeout Duration `json:"startTimeout,omitempty" jsonschema:"How long the start may take."`
 	StopTimeout  Duration `json:"stopTimeout,omitempty" jsonschema:"How long draining and stopping may take."`
 	Required     bool     `json:"required,omitempty" jsonschema:"Whether the platform is ready only while this module is."`
+	// Memory, CPU and PIDs bound what one process and its descendants use together; PIDs counts threads too. OpenFiles is per
+	// process. Default: 256 MiB, 1 processor, 256 and 1024.
+	Memory    Size    `json:"memory,omitempty" jsonschema:"The memory one process may use, such as 256MiB."`
+	CPU       float64 `json:"cpu,omitempty" jsonschema:"The processors one process may keep busy, such as 0.5."`
+	PIDs      Amount  `json:"pids,omitempty" jsonschema:"The processes and threads one process may have, itself included."`
+	OpenFiles Amount  `json:"openFiles,omitempty" jsonschema:"The files and connections one process may have open."`
 	// Env names variables of the core's environment that the module may see.
 	Env []string `json:"env,omitempty" jsonschema:"Variables of the platform's environment that the module may see."`
 	// Restart is nil unless the module differs from the operator's configuration.

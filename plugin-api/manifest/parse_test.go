@@ -105,6 +105,7 @@ func TestParseSample(t *testing.T) {
 	require.Equal(t, "config.schema.json", m.Config.Schema)
 	require.Equal(t, manifest.Runtime{Executable: "bin/blog-server", StartTimeout: manifest.Duration(20 * time.Second),
 		StopTimeout: manifest.Duration(500 * time.Millisecond), Required: true, Env: []string{"TZ", "LANG"},
+		Memory: 64 << 20, CPU: 0.5, PIDs: 100, OpenFiles: 500,
 		Restart: &manifest.Restart{Max: 3, Window: manifest.Duration(time.Minute)}}, m.Runtime)
 }
 
@@ -115,7 +116,7 @@ func TestParseFillsDefaults(t *testing.T) {
 	require.Equal(t, manifest.Route{ID: "greet", Method: "GET", Path: "/greetings/{name}", Access: manifest.AccessPublic,
 		Stream: manifest.StreamNone, MaxBody: 1 << 20, Timeout: manifest.Duration(30 * time.Second)}, m.Routes[0])
 	require.Equal(t, manifest.Runtime{Executable: "bin/hello", StartTimeout: manifest.Duration(10 * time.Second),
-		StopTimeout: manifest.Duration(10 * time.Second)}, m.Runtime)
+		StopTimeout: manifest.Duration(10 * time.Second), Memory: 256 << 20, CPU: 1, PIDs: 256, OpenFiles: 1024}, m.Runtime)
 	require.Nil(t, m.Config)
 
 	for _, stream := range []string{"sse", "websocket", "body"} {
@@ -152,8 +153,8 @@ func TestLaterKeysAreNamed(t *testing.T) {
 		messages = append(messages, key)
 	}
 	require.Equal(t, []string{"routes.idempotencyKey", "grants.auth", "grants.identity", "grants.authz", "grants.audit",
-		"grants.cache", "events", "services", "migrations: sql", "runtime.instances", "runtime.upgrade", "runtime.memory",
-		"runtime.cpu", "runtime.pids", "runtime.openFiles", "runtime.concurrency"}, messages)
+		"grants.cache", "events", "services", "migrations: sql", "runtime.instances", "runtime.upgrade",
+		"runtime.concurrency"}, messages)
 	require.ErrorContains(t, err, "testdata/design.yaml:25: `services` is not supported by this platformd yet\nfix: ")
 }
 

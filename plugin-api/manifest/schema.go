@@ -85,6 +85,7 @@ func constrainRoute(route *jsonschema.Schema) {
 func constrainRuntime(p map[string]*jsonschema.Schema) {
 	phase := json.RawMessage(`"` + defaultPhase.String() + `"`)
 	p["startTimeout"].Default, p["stopTimeout"].Default = phase, phase
+	constrainLimits(p)
 	p["env"].Items.Pattern = envPattern
 	p["env"].UniqueItems = true
 	p["restart"].Properties["max"].Minimum = jsonschema.Ptr(0.0)

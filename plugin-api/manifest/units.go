@@ -95,6 +95,7 @@ func (m *Manifest) fillDefaults() {
 	if m.Runtime.Executable == "" && nameRule.MatchString(m.Name) { // a bad name is complained about once
 		m.Runtime.Executable = "bin/" + m.Name
 	}
+	m.Runtime.fillLimits()
 	if m.Runtime.StartTimeout == 0 {
 		m.Runtime.StartTimeout = defaultPhase
 	}

@@ -227,6 +227,7 @@ func (m *Manifest) checkRuntime(errs *Errors) {
 	}
 	checkPhase(errs, "runtime.startTimeout", r.StartTimeout)
 	checkPhase(errs, "runtime.stopTimeout", r.StopTimeout)
+	checkLimits(errs, r)
 	checkEnv(errs, r.Env)
 	if r.Restart != nil && r.Restart.Max < 0 {
 		errs.add("runtime.restart.max", "bad_restart", fmt.Sprintf("restart.max %d is negative", r.Restart.Max),

@@ -94,7 +94,7 @@ func (o *order) mount() error {
 }
 
 func (o *order) limit() error {
-	const nproc = 6 // RLIMIT_NPROC, which package syscall does not name
+	const nproc = 6                         // RLIMIT_NPROC, which package syscall does not name
 	err := setLimit(syscall.RLIMIT_CORE, 0) // a dump would hold what the module knows
 	if err == nil && o.OpenFiles > 0 {
 		err = setLimit(syscall.RLIMIT_NOFILE, uint64(o.OpenFiles))

@@ -23,6 +23,14 @@ const (
 	None Level = "none"
 )
 
+// String adds to None what it means.
+func (l Level) String() string {
+	if l == None {
+		return "none: modules are trusted"
+	}
+	return string(l)
+}
+
 // Finding is one thing that the host can or cannot do for isolation.
 type Finding struct {
 	Name   string `json:"name"`

@@ -27,6 +27,7 @@ type Module struct {
 	Budget  Budget
 	Env     []string
 	Storage *modulev1.Database // nil unless the manifest grants it
+	Data    string             // folder that its process may write; "" = none
 }
 
 // Deps is what the supervisor works with. Every field is required.
