@@ -31,6 +31,14 @@ func reachable(path string, exec bool) error {
 	}
 }
 
+// Reach returns an error with a fix if this host could give modules users of their own, but these could not come to path.
+func (h *Host) Reach(path string) error {
+	if h.can.users.size == 0 {
+		return nil
+	}
+	return reachable(path, false)
+}
+
 func openTo(path string, others fs.FileMode) error {
 	info, err := os.Stat(path)
 	if err != nil {
