@@ -217,16 +217,31 @@ func runtimeCases() []badCase {
 		{"migrations", head + "migrations: rust\n", "bad_migrations", 4},
 		{"migrations without a database", head + "migrations: go\n", "migrations_without_database", 4},
 		{"too many instances", head + "runtime: {instances: 65}\n", "out_of_bounds", 4},
-		{"a negative number of instances", head + "runtime: {instances: -1}\n", "out_of_bounds", 4},
-		{"no concurrency", head + "runtime: {concurrency: 0}\n", "bad_count", 4},
-		{"negative concurrency", head + "runtime: {concurrency: -1}\n", "bad_count", 4},
-		{"concurrency too large", head + "runtime: {concurrency: 65537}\n", "bad_count", 4},
-		{"text for concurrency", head + "runtime: {concurrency: many}\n", "bad_count", 4},
+		{"a negative number of instances", head + "runtime: {instances: -1}\n", "bad_amount", 4},
+		{"no concurrency", head + "runtime: {concurrency: 0}\n", "bad_amount", 4},
+		{"negative concurrency", head + "runtime: {concurrency: -1}\n", "bad_amount", 4},
+		{"concurrency too large", head + "runtime: {concurrency: 65537}\n", "out_of_bounds", 4},
+		{"text for concurrency", head + "runtime: {concurrency: many}\n", "bad_amount", 4},
 		{"start too short", head + "runtime: {startTimeout: 99ms}\n", "out_of_bounds", 4},
 		{"stop too long", head + "runtime:\n  stopTimeout: 10m1s\n", "out_of_bounds", 5},
 		{"start without unit", head + "runtime: {startTimeout: 5}\n", "bad_duration", 4},
 		{"restart negative", head + "runtime: {restart: {max: -1, window: 1m}}\n", "bad_restart", 4},
 		{"restart without window", head + "runtime: {restart: {max: 1}}\n", "missing_key", 4},
+		{"memory too small", head + "runtime: {memory: 15MiB}\n", "out_of_bounds", 4},
+		{"memory too large", head + "runtime: {memory: 1025GiB}\n", "out_of_bounds", 4},
+		{"memory without unit", head + "runtime: {memory: 256}\n", "bad_size", 4},
+		{"cpu zero", head + "runtime: {cpu: 0}\n", "bad_type", 4},
+		{"cpu negative", head + "runtime: {cpu: -1}\n", "out_of_bounds", 4},
+		{"cpu as text", head + "runtime: {cpu: \"1\"}\n", "bad_type", 4},
+		{"cpu too small", head + "runtime: {cpu: 0.001}\n", "out_of_bounds", 4},
+		{"cpu not a number", head + "runtime: {cpu: .nan}\n", "bad_type", 4},
+		{"cpu without end", head + "runtime: {cpu: .inf}\n", "bad_type", 4},
+		{"pids too few", head + "runtime: {pids: 15}\n", "out_of_bounds", 4},
+		{"pids too many", head + "runtime: {pids: 10000000}\n", "out_of_bounds", 4},
+		{"pids in fractions", head + "runtime: {pids: 20.5}\n", "bad_amount", 4},
+		{"no pids", head + "runtime: {pids: 0}\n", "bad_amount", 4},
+		{"open files negative", head + "runtime: {openFiles: -1}\n", "bad_amount", 4},
+		{"open files too few", head + "runtime: {openFiles: 3}\n", "out_of_bounds", 4},
 		{"env with a value", head + "runtime: {env: [TZ=UTC]}\n", "bad_env", 4},
 		{"env of the platform", head + "runtime: {env: [PLATFORMD_AUTH_KEY]}\n", "reserved_env", 4},
 		{"env of go-plugin", head + "runtime: {env: [PLUGIN_UNIX_SOCKET_DIR]}\n", "reserved_env", 4},
@@ -250,8 +265,5 @@ func laterCases() []badCase {
 	for _, grant := range []string{"auth", "identity", "authz", "audit", "cache"} {
 		cases = append(cases, badCase{"later: " + grant, head + "grants:\n  " + grant + ": [x]\n", "not_supported_yet", 5})
 	}
-	for _, key := range []string{"upgrade", "memory", "cpu", "pids", "openFiles"} {
-		cases = append(cases, badCase{"later: " + key, head + "runtime:\n  " + key + ": 1\n", "not_supported_yet", 5})
-	}
-	return cases
+	return append(cases, badCase{"later: upgrade", head + "runtime:\n  upgrade: overlap\n", "not_supported_yet", 5})
 }

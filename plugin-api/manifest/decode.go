@@ -107,7 +107,7 @@ func (d *decoder) wants(field string, n *yaml.Node, tag string) bool {
 		return true
 	}
 	want := map[string]string{"!!map": "a block of keys and values", "!!seq": "a list", "!!str": "text",
-		"!!bool": "true or false", "!!int": "a whole number"}[tag]
+		"!!bool": "true or false", "!!int": "a number"}[tag]
 	fix := "write " + want
 	if n.Kind == yaml.ScalarNode && tag == "!!str" {
 		fix = fmt.Sprintf("write it in quotes: %q", n.Value)
@@ -199,6 +199,10 @@ func (d *decoder) scalar(field string, n *yaml.Node, into reflect.Value) {
 	case reflect.Int:
 		if d.wants(field, n, "!!int") {
 			d.integer(field, n, into)
+		}
+	case reflect.Float64:
+		if n.ShortTag() == "!!float" || d.wants(field, n, "!!int") {
+			d.float(field, n.Value, into)
 		}
 	default:
 		if d.wants(field, n, "!!str") {

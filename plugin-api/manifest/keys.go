@@ -13,7 +13,7 @@ func comesLater(field string) bool {
 	switch generic(field) {
 	case "events", "services",
 		"grants.auth", "grants.identity", "grants.authz", "grants.audit", "grants.cache",
-		"runtime.upgrade", "runtime.memory", "runtime.cpu", "runtime.pids", "runtime.openFiles":
+		"runtime.upgrade":
 		return true
 	}
 	return false

@@ -103,14 +103,20 @@ type Runtime struct {
 	// Executable is a slash-separated path relative to the module's folder, and inside it. Default: bin/NAME.
 	Executable string `json:"executable,omitempty" jsonschema:"The binary, relative to the module's folder."`
 	// Instances is how many processes run at once, between 1 and 64. Default: 1.
-	Instances int `json:"instances,omitempty" jsonschema:"How many processes of the module run at once."`
+	Instances Amount `json:"instances,omitempty" jsonschema:"How many processes of the module run at once."`
 	// StartTimeout and StopTimeout are between 100 ms and 10 min. Default: 10 s.
 	StartTimeout Duration `json:"startTimeout,omitempty" jsonschema:"How long the start may take."`
 	StopTimeout  Duration `json:"stopTimeout,omitempty" jsonschema:"How long draining and stopping may take."`
 	Required     bool     `json:"required,omitempty" jsonschema:"Whether the platform is ready only while this module is."`
 	// Concurrency bounds the exchanges that one process has in progress, between 1 and 65536; more are answered with 503.
 	// Streams of kind StreamSSE and StreamWebSocket do not count. Default: 256.
-	Concurrency Count `json:"concurrency,omitempty" jsonschema:"How many requests one process has in progress at most."`
+	Concurrency Amount `json:"concurrency,omitempty" jsonschema:"How many requests one process has in progress at most."`
+	// Memory, CPU and PIDs bound what one process and its descendants use together; PIDs counts threads too. OpenFiles is per
+	// process. Default: 256 MiB, 1 processor, 256 and 1024.
+	Memory    Size    `json:"memory,omitempty" jsonschema:"The memory one process may use, such as 256MiB."`
+	CPU       float64 `json:"cpu,omitempty" jsonschema:"The processors one process may keep busy, such as 0.5."`
+	PIDs      Amount  `json:"pids,omitempty" jsonschema:"The processes and threads one process may have, itself included."`
+	OpenFiles Amount  `json:"openFiles,omitempty" jsonschema:"The files and connections one process may have open."`
 	// Env names variables of the core's environment that the module may see.
 	Env []string `json:"env,omitempty" jsonschema:"Variables of the platform's environment that the module may see."`
 	// Restart is nil unless the module differs from the operator's configuration.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"strconv"
 
 	"github.com/google/jsonschema-go/jsonschema"
 )
@@ -13,7 +12,6 @@ import (
 // emitted from the types; rules that concern two places at once are Validate's alone.
 func Schema() ([]byte, error) {
 	s, err := jsonschema.For[Manifest](&jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{
-		reflect.TypeFor[Count]():    {Type: "integer", Minimum: jsonschema.Ptr(1.0), Maximum: jsonschema.Ptr(float64(maxCount))},
 		reflect.TypeFor[Size]():     {Type: "string", Pattern: `^[0-9]+(B|KiB|MiB|GiB)$`},
 		reflect.TypeFor[Duration](): {Type: "string", Pattern: `^\+?([0-9]*\.?[0-9]*(ns|us|µs|μs|ms|s|m|h))+$`},
 	}})
@@ -88,9 +86,7 @@ func constrainRoute(route *jsonschema.Schema) {
 func constrainRuntime(p map[string]*jsonschema.Schema) {
 	phase := json.RawMessage(`"` + defaultPhase.String() + `"`)
 	p["startTimeout"].Default, p["stopTimeout"].Default = phase, phase
-	p["instances"].Minimum, p["instances"].Maximum = jsonschema.Ptr(1.0), jsonschema.Ptr(float64(maxInstances))
-	p["instances"].Default = json.RawMessage("1")
-	p["concurrency"].Default = json.RawMessage(strconv.Itoa(int(defaultConcurrency)))
+	constrainLimits(p)
 	p["env"].Items.Pattern = envPattern
 	p["env"].UniqueItems = true
 	p["restart"].Properties["max"].Minimum = jsonschema.Ptr(0.0)

@@ -14,7 +14,6 @@ const (
 	defaultTimeout = Duration(30 * time.Second) // of a route that is not a stream
 	defaultPhase   = Duration(10 * time.Second) // startTimeout and stopTimeout
 
-	defaultConcurrency = Count(256)
 )
 
 // Size is a number of bytes, written with its unit: "512B", "16KiB", "1MiB", "2GiB". A parsed Size is positive.
@@ -90,26 +89,6 @@ func (d Duration) String() string { return time.Duration(d).String() }
 // Std returns the duration as the standard library's type.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
 
-// maxCount is the largest Count.
-const maxCount = 1 << 16
-
-// Count is a number of things of which there must be some. A parsed Count is between 1 and 65536.
-type Count int
-
-// UnmarshalText implements encoding.TextUnmarshaler. Its error is an *Error without a place.
-func (c *Count) UnmarshalText(text []byte) error {
-	n, err := strconv.ParseUint(string(text), 10, 32)
-	if err != nil || n == 0 || n > maxCount {
-		return &Error{
-			Code:    "bad_count",
-			Message: fmt.Sprintf("%q is not a number between 1 and %d", text, maxCount),
-			Fix:     "write a whole number in decimal digits alone, for example 256",
-		}
-	}
-	*c = Count(n)
-	return nil
-}
-
 func (m *Manifest) fillDefaults() {
 	for i := range m.Routes {
 		m.Routes[i].fillDefaults()
@@ -117,12 +96,7 @@ func (m *Manifest) fillDefaults() {
 	if m.Runtime.Executable == "" && nameRule.MatchString(m.Name) { // a bad name is complained about once
 		m.Runtime.Executable = "bin/" + m.Name
 	}
-	if m.Runtime.Instances == 0 {
-		m.Runtime.Instances = 1
-	}
-	if m.Runtime.Concurrency == 0 {
-		m.Runtime.Concurrency = defaultConcurrency
-	}
+	m.Runtime.fillLimits()
 	if m.Runtime.StartTimeout == 0 {
 		m.Runtime.StartTimeout = defaultPhase
 	}

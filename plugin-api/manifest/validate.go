@@ -33,9 +33,8 @@ var (
 
 // The bounds of startTimeout and stopTimeout.
 const (
-	maxInstances = 64
-	minPhase     = Duration(100 * time.Millisecond)
-	maxPhase     = Duration(10 * time.Minute)
+	minPhase = Duration(100 * time.Millisecond)
+	maxPhase = Duration(10 * time.Minute)
 )
 
 // Validate checks the rules that need nothing but the manifest itself. A size or timeout that is 0 is taken as not
@@ -226,16 +225,9 @@ func (m *Manifest) checkRuntime(errs *Errors) {
 	if r.Executable != "" {
 		checkFile(errs, "runtime.executable", r.Executable)
 	}
-	if r.Instances < 0 || r.Instances > maxInstances {
-		errs.add("runtime.instances", "out_of_bounds", fmt.Sprintf("`runtime.instances` %d is out of bounds", r.Instances),
-			fmt.Sprintf("write a number between 1 and %d", maxInstances))
-	}
 	checkPhase(errs, "runtime.startTimeout", r.StartTimeout)
 	checkPhase(errs, "runtime.stopTimeout", r.StopTimeout)
-	if r.Concurrency < 0 || r.Concurrency > maxCount {
-		errs.add("runtime.concurrency", "bad_count", fmt.Sprintf("runtime.concurrency %d is out of bounds", r.Concurrency),
-			fmt.Sprintf("write a number between 1 and %d", maxCount))
-	}
+	checkLimits(errs, r)
 	checkEnv(errs, r.Env)
 	if r.Restart != nil && r.Restart.Max < 0 {
 		errs.add("runtime.restart.max", "bad_restart", fmt.Sprintf("restart.max %d is negative", r.Restart.Max),

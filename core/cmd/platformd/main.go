@@ -9,6 +9,7 @@ import (
 
 	"github.com/platformd/platformd/core/internal/cli"
 	"github.com/platformd/platformd/core/internal/daemon"
+	"github.com/platformd/platformd/core/internal/isolation"
 )
 
 // What was built. A release sets them with -ldflags "-X main.version=… -X main.commit=…".
@@ -18,13 +19,18 @@ var (
 )
 
 func main() {
-	os.Exit(cli.Main(os.Args[1:], cli.Deps{Run: run, Version: version, Commit: commit}))
+	isolation.Main() // in a process that is to become a module it does not return
+	os.Exit(cli.Main(os.Args[1:], cli.Deps{Run: run, Probe: isolation.Probe, Version: version, Commit: commit}))
 }
 
 func run(ctx context.Context, o cli.StartOptions) error {
 	leaveRoom()
+	host := isolation.Probe()
+	if err := isolation.Harden(); err != nil {
+		return err
+	}
 	err := daemon.Run(ctx, daemon.Options{
-		Config: o.Config, ConfigFile: o.ConfigFile, Out: o.Out, Version: o.Version, Attach: o.Attach,
+		Config: o.Config, ConfigFile: o.ConfigFile, Out: o.Out, Version: o.Version, Attach: o.Attach, Host: host,
 	})
 	var running *daemon.AlreadyRunningError
 	if errors.As(err, &running) {

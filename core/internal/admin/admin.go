@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/platformd/platformd/core/internal/auth"
+	"github.com/platformd/platformd/core/internal/isolation"
 	"github.com/platformd/platformd/core/internal/logs"
 )
 
@@ -35,6 +36,9 @@ type Info struct {
 	Database string `json:"database"`
 	Events   string `json:"events"`
 	Cache    string `json:"cache"`
+	// Isolation is the best level that a module gets: "full", "landlock" or "none"; Capabilities is what led to it.
+	Isolation    isolation.Level     `json:"isolation"`
+	Capabilities []isolation.Finding `json:"capabilities,omitempty"`
 	// Ready is what /readyz answers.
 	Ready bool `json:"ready"`
 	// StopMillis is the longest that a stop may take: draining, then every module's stopTimeout.
@@ -56,6 +60,9 @@ type Module struct {
 	Problem string `json:"problem,omitempty"`
 	// Wanted is how many instances are to run.
 	Wanted int `json:"wanted"`
+	// Isolation is how far the module is kept apart; IsolationNotes says why less than others.
+	Isolation      isolation.Level `json:"isolation,omitempty"`
+	IsolationNotes []string        `json:"isolation_notes,omitempty"`
 	// Required modules gate the platform's readiness.
 	Required bool `json:"required"`
 	// Restarts counts relaunches since the daemon started; StartMillis is how long the last launch took.

@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/platformd/platformd/core/internal/isolation"
 )
 
 // maxSocketPath is what fits into a socket's address, its closing NUL not counted: 107 bytes on Linux.
@@ -22,7 +24,8 @@ func CheckSocketPath(path string) error {
 		path, len(path), maxSocketPath)
 }
 
-// Listen opens the control socket at path, mode 0600. It accepts connections of this user and of root only. A path where
+// Listen opens the control socket at path, mode 0600. It accepts connections of this user and of root only, and none of
+// modules, whatever their user. A path where
 // something is already is an error: the caller, who holds the data directory's lock, removes a stale socket before.
 func Listen(path string, log hclog.Logger) (net.Listener, error) {
 	if err := CheckSocketPath(path); err != nil {
@@ -39,14 +42,14 @@ func Listen(path string, log hclog.Logger) (net.Listener, error) {
 	return &guarded{UnixListener: ln, owner: os.Getuid(), log: log}, nil
 }
 
-// guarded drops the connections of other users.
+// guarded drops the connections of other users and of modules.
 type guarded struct {
 	*net.UnixListener
 	owner int
 	log   hclog.Logger
 }
 
-// Accept returns the next connection of this user or of root.
+// Accept returns the next connection of this user or of root that is no module's.
 func (g *guarded) Accept() (net.Conn, error) {
 	for {
 		conn, err := g.AcceptUnix()
@@ -54,7 +57,13 @@ func (g *guarded) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		uid, err := peerUID(conn)
-		if err == nil && admits(uid, g.owner) {
+		if err == nil && !admits(uid, g.owner) {
+			err = errors.New("the peer is another user")
+		}
+		if err == nil {
+			err = isolation.CheckPeer(conn)
+		}
+		if err == nil {
 			return conn, nil
 		}
 		g.log.Warn("refused a connection to the control socket", "uid", uid, "error", err)

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/platformd/platformd/core/internal/config"
+	"github.com/platformd/platformd/core/internal/isolation"
 )
 
 // The exit codes.
@@ -22,7 +23,7 @@ const (
 	ExitError          = 1
 	ExitUsage          = 2 // unknown command, flag or argument
 	ExitConfig         = 3 // config.yaml or module.yaml
-	ExitUnhealthy      = 4 // only of status
+	ExitUnhealthy      = 4 // only of status and doctor
 	ExitNotFound       = 5
 	ExitAuth           = 6
 	ExitVerification   = 7
@@ -33,6 +34,8 @@ const (
 type Deps struct {
 	// Run runs the daemon until ctx ends and it has stopped. Its error may carry an exit code (WithExit).
 	Run func(ctx context.Context, opts StartOptions) error
+	// Probe finds out how far this machine can isolate modules.
+	Probe func() *isolation.Host
 	// Version and Commit say what was built; an empty one is looked up in the binary's build information.
 	Version, Commit string
 	// Out and Err are os.Stdout and os.Stderr if nil, Env is os.Environ().

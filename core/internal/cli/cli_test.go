@@ -10,11 +10,18 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+
+	"github.com/platformd/platformd/core/internal/isolation"
 )
 
 func TestMain(m *testing.M) {
+	isolation.Main()
 	testscript.Main(leakFree{m}, map[string]func(){
-		"platformd": func() { os.Exit(Main(os.Args[1:], Deps{Run: fakeDaemon, Version: "1.2.3-test", Commit: "0123abc"})) },
+		"platformd": func() {
+			os.Exit(Main(os.Args[1:], Deps{
+				Run: fakeDaemon, Probe: isolation.Probe, Version: "1.2.3-test", Commit: "0123abc",
+			}))
+		},
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/platformd/platformd/core/internal/admin"
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/authz"
+	"github.com/platformd/platformd/core/internal/isolation"
 	"github.com/platformd/platformd/core/internal/logs"
 	"github.com/platformd/platformd/core/internal/storage"
 	"github.com/platformd/platformd/plugin-api/manifest"
@@ -149,7 +150,9 @@ func (d *daemon) run(t *testing.T, args ...string) result {
 
 func invoke(ctx context.Context, args ...string) result {
 	var out, errOut bytes.Buffer
-	code := run(ctx, args, Deps{Run: fakeDaemon, Version: "1.2.3-test", Out: &out, Err: &errOut, Env: []string{}})
+	code := run(ctx, args, Deps{
+		Run: fakeDaemon, Probe: isolation.Probe, Version: "1.2.3-test", Out: &out, Err: &errOut, Env: []string{},
+	})
 	return result{code: code, out: out.String(), err: errOut.String()}
 }
 

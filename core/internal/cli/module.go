@@ -86,6 +86,7 @@ func (a *app) showModule(m admin.Module) error {
 		{"executable", m.Executable},
 		{"sha256", m.SHA256},
 		{"signature", m.Signature},
+		{"isolation", isolationOf(m)},
 	})
 	if err != nil {
 		return err
@@ -98,6 +99,14 @@ func (a *app) showModule(m admin.Module) error {
 	}
 	fmt.Fprintln(a.out)
 	return a.listRoutes([]admin.Module{m})
+}
+
+// isolationOf adds to the level why it is not the best.
+func isolationOf(m admin.Module) string {
+	if m.Isolation == "" {
+		return ""
+	}
+	return strings.Join(append([]string{m.Isolation.String()}, m.IsolationNotes...), "; ")
 }
 
 func transports(instances []admin.Process) string {

@@ -56,6 +56,7 @@ func (a *app) showStatus(info admin.Info, modules []admin.Module) error {
 		{"database", info.Database},
 		{"events", info.Events},
 		{"cache", info.Cache},
+		{"isolation", info.Isolation.String()},
 	})
 	if err != nil {
 		return err

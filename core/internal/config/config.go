@@ -7,6 +7,8 @@ package config
 import (
 	"maps"
 	"time"
+
+	"github.com/platformd/platformd/plugin-api/manifest"
 )
 
 // Config is the whole configuration. The json tags are the keys of config.yaml, the env tags the last part of the
@@ -69,7 +71,7 @@ type Override struct {
 	// Config holds JSON values only: map[string]any, []any, string, bool, int, int64, uint64, float64, nil.
 	Config  map[string]any  `json:"config,omitempty" env:"CONFIG"`
 	Restart RestartOverride `json:"restart,omitempty" envPrefix:"RESTART_"`
-	Limits  map[string]any  `json:"limits,omitempty" env:"LIMITS" validate:"later"`
+	Limits  Limits          `json:"limits,omitempty" envPrefix:"LIMITS_"`
 	// Enabled is nil if the operator did not say.
 	Enabled *bool `json:"enabled,omitempty" env:"ENABLED"`
 }
@@ -92,6 +94,26 @@ func (o RestartOverride) Apply(base Restart) Restart {
 		base.Window = *o.Window
 	}
 	return base
+}
+
+// Limits bounds a module's processes more tightly than its manifest does; each part may be left out.
+type Limits struct {
+	// Memory is written as in a manifest, such as 128MiB; Bytes reads it.
+	Memory    string   `json:"memory,omitempty" env:"MEMORY" validate:"omitempty,size"`
+	CPU       *float64 `json:"cpu,omitempty" env:"CPU" validate:"omitnil,min=0.01"`
+	PIDs      *int     `json:"pids,omitempty" env:"PIDS" validate:"omitnil,min=16"`
+	OpenFiles *int     `json:"openFiles,omitempty" env:"OPENFILES" validate:"omitnil,min=64"`
+	// Concurrency bounds requests in progress.
+	Concurrency int `json:"concurrency,omitempty" env:"CONCURRENCY" validate:"later"`
+}
+
+// Bytes is Memory as a number; 0 if it is not set.
+func (l Limits) Bytes() int64 {
+	var size manifest.Size
+	if size.UnmarshalText([]byte(l.Memory)) != nil {
+		return 0
+	}
+	return int64(size)
 }
 
 // Database is the section database.

@@ -5,6 +5,7 @@ import (
 	"math"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -149,7 +150,7 @@ func quoting(n *yaml.Node, into reflect.Value, expanded bool) *fault {
 	switch {
 	case into.Kind() == reflect.String && !isText:
 		return &fault{" must be text", "put the value in quotes", "bad_type"}
-	case (into.Kind() == reflect.Int || into.Kind() == reflect.Bool) && n.Style != 0 && !expanded:
+	case slices.Contains([]reflect.Kind{reflect.Int, reflect.Float64, reflect.Bool}, into.Kind()) && n.Style != 0 && !expanded:
 		return &fault{" must not be text", "remove the quotes", "bad_type"}
 	}
 	return nil

@@ -96,7 +96,8 @@ func (l *loader) override(name string) {
 	}
 	if l.env[name] != "" {
 		l.refuse(name, "no key of a module's override has this name",
-			"use "+overridePrefix+"NAME_ENABLED, NAME_CONFIG, NAME_RESTART_MAX or NAME_RESTART_WINDOW")
+			"use "+overridePrefix+"NAME_ENABLED, NAME_CONFIG, NAME_RESTART_MAX, NAME_RESTART_WINDOW or NAME_LIMITS_MEMORY (CPU,"+
+				" PIDS, OPENFILES)")
 	}
 }
 
@@ -143,6 +144,7 @@ func parsers(name, path string) map[reflect.Type]env.ParserFunc {
 	return map[reflect.Type]env.ParserFunc{
 		reflect.TypeFor[time.Duration]():       parser(parseDuration),
 		reflect.TypeFor[int]():                 parser(parseInt),
+		reflect.TypeFor[float64]():             parser(parseFloat),
 		reflect.TypeFor[bool]():                parser(parseBool),
 		reflect.TypeFor[[]string]():            func(text string) (any, error) { return parseList(text), nil },
 		reflect.TypeFor[map[string]any]():      yamlParser[map[string]any](name, path),

@@ -29,6 +29,7 @@ func samples() map[reflect.Type]sample {
 		reflect.TypeFor[map[string]Override](): {`{"blog": {"enabled": false}}`, map[string]Override{"blog": {Enabled: ptr(false)}}},
 		reflect.TypeFor[*bool]():               {"false", ptr(false)},
 		reflect.TypeFor[*int]():                {"3", ptr(3)},
+		reflect.TypeFor[*float64]():            {"0.5", ptr(0.5)},
 		reflect.TypeFor[*time.Duration]():      {"3m", ptr(3 * time.Minute)},
 	}
 }

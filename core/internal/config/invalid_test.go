@@ -129,6 +129,13 @@ func TestBadNumbersAndNames(t *testing.T) {
 		{"database: {moduleMaxConns: -1}", 1, "out_of_range", "`database.moduleMaxConns`"},
 		{"supervisor: {restart: {max: 0}}", 1, "out_of_range", "`supervisor.restart.max`"},
 		{"modules: {overrides: {blog: {restart: {max: 0}}}}", 1, "out_of_range", "`modules.overrides.blog.restart.max`"},
+		{"modules: {overrides: {blog: {limits: {pids: 5}}}}", 1, "out_of_range", "must be at least 16, not 5"},
+		{"modules: {overrides: {blog: {limits: {openFiles: 5}}}}", 1, "out_of_range", "must be at least 64, not 5"},
+		{"modules: {overrides: {blog: {limits: {cpu: 0}}}}", 1, "out_of_range", "must be at least 0.01, not 0"},
+		{"modules: {overrides: {blog: {limits: {cpu: .nan}}}}", 1, "bad_type", "is not a number"},
+		{"modules: {overrides: {blog: {limits: {cpu: '1'}}}}", 1, "bad_type", "must not be text"},
+		{"modules: {overrides: {blog: {limits: {memory: 1MiB}}}}", 1, "bad_value", "is not a size of at least 16MiB"},
+		{"modules: {overrides: {blog: {limits: {memory: '128'}}}}", 1, "bad_value", "is not a size"},
 		{"modules: {overrides: {Blog: {}}}", 1, "bad_value", `"Blog" is not the name of a module`},
 		{"modules: {overrides: {../x: {}}}", 1, "bad_value", `"../x" is not the name of a module`},
 		{"data: {dir: ''}", 1, "no_value", "`data.dir` must not be empty"},
@@ -197,8 +204,8 @@ func TestNotSupportedYet(t *testing.T) {
 		{"modules:\n  requireSigned: true", 2, "not_supported_yet", "`modules.requireSigned` is not supported by this platformd yet"},
 		{"auth: {oidc: [{issuer: x}]}", 1, "not_supported_yet", "`auth.oidc` is not supported by this platformd yet"},
 		{"database: {isolation: schema}", 1, "not_supported_yet", "`database.isolation` is not supported by this platformd yet"},
-		{"modules: {overrides: {blog: {limits: {pids: 5}}}}", 1, "not_supported_yet",
-			"`modules.overrides.blog.limits` is not supported by this platformd yet"},
+		{"modules: {overrides: {blog: {limits: {concurrency: 5}}}}", 1, "not_supported_yet",
+			"`modules.overrides.blog.limits.concurrency` is not supported by this platformd yet"},
 	})
 }
 

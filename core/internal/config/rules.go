@@ -8,13 +8,15 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/platformd/platformd/plugin-api/manifest"
 )
 
 // rules are the validations of texts that the library does not have. They return nil if the text is good.
 func rules() map[string]func(string) *fault {
 	return map[string]func(string) *fault{
 		"listen": checkListen, "public_url": checkPublicURL, "origin": checkOrigin, "readable": checkReadable,
-		"exchange": checkExchange, "module_name": checkModuleName,
+		"exchange": checkExchange, "module_name": checkModuleName, "size": checkSize,
 	}
 }
 
@@ -102,6 +104,16 @@ func checkExchange(name string) *fault {
 	}
 	return &fault{": " + display(name) + " is not a name that an exchange may have",
 		"use 1 to 127 letters, digits and _ . : - and do not begin with amq.", "bad_value"}
+}
+
+// checkSize reads sizes as manifests do. Less than 16MiB no process can start with.
+func checkSize(text string) *fault {
+	const least = 16 << 20
+	var size manifest.Size
+	if size.UnmarshalText([]byte(text)) != nil || size < least {
+		return &fault{": " + display(text) + " is not a size of at least 16MiB", "write for example 128MiB", "bad_value"}
+	}
+	return nil
 }
 
 func checkModuleName(name string) *fault {

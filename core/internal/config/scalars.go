@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"strconv"
 	"strings"
@@ -19,6 +20,8 @@ func assign(into reflect.Value, text string) *fault {
 		return set(into, text, parseDuration)
 	case into.Kind() == reflect.Int:
 		return set(into, text, parseInt)
+	case into.Kind() == reflect.Float64:
+		return set(into, text, parseFloat)
 	case into.Kind() == reflect.Bool:
 		return set(into, text, parseBool)
 	default:
@@ -52,6 +55,14 @@ func parseInt(text string) (int, *fault) {
 	n, err := strconv.Atoi(text)
 	if err != nil {
 		return 0, &fault{": " + display(text) + " is not a whole number", "write for example 5", "bad_type"}
+	}
+	return n, nil
+}
+
+func parseFloat(text string) (float64, *fault) {
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsInf(n, 0) || math.IsNaN(n) {
+		return 0, &fault{": " + display(text) + " is not a number", "write for example 0.5", "bad_type"}
 	}
 	return n, nil
 }

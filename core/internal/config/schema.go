@@ -84,6 +84,8 @@ func (r refiner) rules(s *jsonschema.Schema, tags string, v reflect.Value) error
 			for _, word := range strings.Fields(param) {
 				s.Enum = append(s.Enum, word)
 			}
+		case "size":
+			s.Pattern = `^[0-9]+(B|KiB|MiB|GiB)$`
 		case "min":
 			least, err := strconv.ParseFloat(param, 64)
 			if err != nil {

@@ -91,7 +91,7 @@ func explain(field validator.FieldError, custom map[string]func(string) *fault) 
 			"write for example 5s, or remove it", "out_of_range"}
 	case "min":
 		return &fault{fmt.Sprintf(" must be at least %s, not %s", field.Param(), value),
-			"write for example 5, or remove it", "out_of_range"}
+			"write " + field.Param() + " or more, or remove it", "out_of_range"}
 	case "ltefield":
 		return &fault{fmt.Sprintf(" must not be longer than auth.refreshTTL, and is %s", value),
 			"make it shorter, or auth.refreshTTL longer", "conflict"}

@@ -30,15 +30,15 @@ func (d *daemon) banner() error {
 	}
 	d.log.Info("platformd is up", "url", info.URL, "version", info.Version, "pid", info.PID, "ready", info.Ready,
 		"modules_ready", ready, "modules", len(modules), "config", cmp.Or(info.ConfigFile, "defaults"), "data_dir", info.DataDir,
-		"database", info.Database)
+		"database", info.Database, "isolation", info.Isolation.String())
 	return nil
 }
 
 func printBanner(w io.Writer, info admin.Info, modules []admin.Module) error {
 	_, err := fmt.Fprintf(w, "\nplatformd %s is up: %s\n\n  pid       %d\n  config    %s\n  data      %s\n"+
-		"  backends  database: %s, events: %s, cache: %s\n\n",
+		"  backends  database: %s, events: %s, cache: %s\n  isolation %s\n\n",
 		info.Version, info.URL, info.PID, cmp.Or(info.ConfigFile, "defaults (no config.yaml)"), info.DataDir,
-		info.Database, info.Events, info.Cache)
+		info.Database, info.Events, info.Cache, info.Isolation)
 	if err != nil {
 		return err
 	}

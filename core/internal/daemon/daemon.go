@@ -25,6 +25,7 @@ import (
 	"github.com/platformd/platformd/core/internal/config"
 	"github.com/platformd/platformd/core/internal/gateway"
 	"github.com/platformd/platformd/core/internal/instance"
+	"github.com/platformd/platformd/core/internal/isolation"
 	"github.com/platformd/platformd/core/internal/logs"
 	"github.com/platformd/platformd/core/internal/migrate"
 	"github.com/platformd/platformd/core/internal/storage"
@@ -42,6 +43,8 @@ type Options struct {
 	Attach []string
 	// Out gets the banner and the log.
 	Out io.Writer
+	// Host is what isolates modules; nil: nothing does.
+	Host *isolation.Host
 }
 
 // Run runs the platform until ctx ends or somebody stops it over the control socket, and returns when every process is dead
@@ -72,6 +75,7 @@ type daemon struct {
 	metrics     *metrics
 	catalog     *catalog.Catalog
 	registry    *instance.Registry
+	sandbox     *isolation.Sandbox // nil: modules are not isolated
 	supervisor  *supervisor.Supervisor
 	migrator    *migrate.Migrator
 	gateway     *gateway.Gateway

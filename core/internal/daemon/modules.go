@@ -30,7 +30,10 @@ func (d *daemon) openSupervisor(context.Context) error {
 	if err != nil {
 		return err
 	}
-	launcher, err := instance.NewLauncher(dir, d.log.Named("launch"))
+	if err := d.openSandbox(); err != nil {
+		return err
+	}
+	launcher, err := instance.NewLauncher(dir, d.log.Named("launch"), d.sandbox)
 	if err != nil {
 		return err
 	}
@@ -69,6 +72,7 @@ func (d *daemon) resolve() []*supervisor.Module {
 	}
 	d.setRoutes() // once more: a refusal may have held others
 	d.reportRefused()
+	d.reportShared()
 	var modules []*supervisor.Module
 	for _, level := range d.catalog.Levels() {
 		for _, mod := range level {
@@ -116,12 +120,17 @@ func (d *daemon) resolveModule(mod *catalog.Module) (*supervisor.Module, error) 
 	if err := d.permissions.Set(m.Name, m.Permissions); err != nil {
 		return nil, err
 	}
+	mod, err = tighten(mod, override.Limits)
+	if err != nil {
+		return nil, err
+	}
 	resolved := &supervisor.Module{
 		Module: mod, Config: settings, Budget: d.budget(mod, override), Env: environment(m.Runtime.Env),
 		Attach: slices.Contains(d.options.Attach, m.Name),
 	}
 	if m.Grants.Database {
 		database := d.storage.Module(m.Name)
+		resolved.Data = filepath.Dir(database.Source)
 		resolved.Storage = &modulev1.Database{Driver: database.Driver, Source: database.Source, TablePrefix: database.TablePrefix}
 	}
 	return resolved, nil

@@ -33,7 +33,8 @@ func checkPrivate(dir string) error {
 		return fmt.Errorf("look at the runtime folder: %w", err)
 	}
 	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !info.IsDir() || info.Mode().Perm() != 0o700 || !ok || int(owner.Uid) != os.Getuid() {
+	private := info.Mode().Perm()&^0o011 == 0o700 // modules with users of their own pass through it
+	if !info.IsDir() || !private || !ok || int(owner.Uid) != os.Getuid() {
 		return fmt.Errorf("runtime folder %s is not a private folder of this user"+
 			" (fix: remove it, or set data.dir to a shorter path)", dir)
 	}

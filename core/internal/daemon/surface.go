@@ -58,6 +58,7 @@ func (d *daemon) info() admin.Info {
 		Version: d.options.Version, PID: os.Getpid(), StartedAt: d.started,
 		URL: d.url(), Listen: d.listener.Addr().String(), DataDir: d.dataDir, ConfigFile: d.options.ConfigFile,
 		Database: "sqlite", Events: notBuilt, Cache: notBuilt,
+		Isolation: d.isolation(), Capabilities: d.capabilities(),
 		Ready: d.readiness().Ready, StopMillis: d.longestStop().Milliseconds(),
 	}
 }
@@ -108,7 +109,9 @@ func (d *daemon) modules() []admin.Module {
 		statuses[status.Name] = status
 	}
 	for _, mod := range d.catalog.Modules {
-		all = append(all, view(mod, statuses))
+		shown := view(mod, statuses)
+		shown.Isolation, shown.IsolationNotes = d.assess(mod)
+		all = append(all, shown)
 	}
 	for _, refused := range d.catalog.Problems {
 		what, fix := admin.SplitFix(refused.Err.Error())

@@ -59,8 +59,10 @@ func (i *Instance) clientConfig() *plugin.ClientConfig {
 		Logger:           hclog.NewNullLogger(), // we log what matters ourselves, with the module's name
 		SyncStdout:       i.openStream(),
 		SyncStderr:       i.openStream(),
-		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: i.dir},
-		GRPCDialOptions:  []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage))},
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: i.dir, Group: i.proc.cell.Group()},
+		GRPCDialOptions: []grpc.DialOption{
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)), grpc.WithChainStreamInterceptor(quietBroker),
+		},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 			i.proc.prepare(cmd.Env)
 			return i.proc, nil

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/platformd/platformd/core/internal/isolation"
 	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/link/http1"
 	"github.com/platformd/platformd/plugin-api/link/mux"
@@ -65,6 +66,9 @@ func (i *Instance) Started() time.Time { return i.started }
 // SHA256 is the checksum of the executable as it was launched, in hex.
 func (i *Instance) SHA256() string { return i.sha256 }
 
+// Isolation says how far the process is kept apart.
+func (i *Instance) Isolation() isolation.Level { return i.proc.cell.Level }
+
 // Transport names what carries the HTTP exchanges: "link", or "http/1.1", which modules in other languages speak.
 func (i *Instance) Transport() string {
 	if speaksLink(i.link.Load()) {
@@ -106,7 +110,7 @@ func (i *Instance) Init(ctx context.Context, req *modulev1.InitRequest) error {
 		return err
 	}
 	i.data = newTransport(i.link.Load(), http1.ClientConfig{
-		Socket: req.GetDataSocket(), Secret: secret, CheckPeer: checkPeer(i.PID()), MaxIdle: maxIdleConns,
+		Socket: req.GetDataSocket(), Secret: secret, CheckPeer: checkPeer(i.PID(), i.proc.cell.UID), MaxIdle: maxIdleConns,
 		IdleTimeout: clientIdle,
 		OnAbort: func(r *http.Request, err error) {
 			i.log.Debug("cut a response half-way", "path", r.URL.Path, "error", err)
@@ -310,7 +314,7 @@ func (i *Instance) Kill() {
 func (i *Instance) discard() {
 	i.endStreams()
 	if i.proc.ID() != "" {
-		i.proc.killTree()
+		i.proc.kill()
 		<-i.proc.done
 	}
 	if i.data != nil {
@@ -319,6 +323,9 @@ func (i *Instance) discard() {
 	i.endClient()
 	for _, stream := range i.printed {
 		_ = stream.Close()
+	}
+	if err := i.proc.cell.Close(); err != nil {
+		i.log.Warn("remove what the process leaves", "error", err)
 	}
 	if err := os.RemoveAll(i.dir); err != nil {
 		i.log.Warn("remove the runtime folder", "error", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,14 +22,24 @@ import (
 
 	"github.com/platformd/platformd/core/internal/instance"
 	"github.com/platformd/platformd/core/internal/instance/instancetest"
+	"github.com/platformd/platformd/core/internal/isolation"
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/link"
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
 func TestMain(m *testing.M) {
-	instancetest.Main(map[string]func() pluginapi.Module{"good": good, "silent": silent, "printer": printer, "mute": mute})
+	instancetest.Main(modules())
+	if err := isolation.Harden(); err != nil { // as the daemon does: all of this must work so
+		panic(err)
+	}
 	goleak.VerifyTestMain(m)
+}
+
+func modules() map[string]func() pluginapi.Module {
+	all := map[string]func() pluginapi.Module{"good": good, "silent": silent, "printer": printer, "mute": mute}
+	maps.Copy(all, systemModules())
+	return all
 }
 
 func good() pluginapi.Module {

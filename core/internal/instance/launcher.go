@@ -20,6 +20,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
+
+	"github.com/platformd/platformd/core/internal/isolation"
 )
 
 // maxSocketPath is what a unix socket's address holds on Linux, in bytes, without its final NUL.
@@ -31,17 +33,24 @@ const longestSocket = "/999999/plugin-dir4294967295/plugin4294967295"
 // Launcher starts module processes. It owns the one operating-system thread they are children of, and the folder that holds
 // their sockets. Create it with NewLauncher; it is safe for concurrent use.
 type Launcher struct {
-	runDir string
-	log    hclog.Logger
-	spawn  chan func()
-	seq    atomic.Uint64
+	runDir  string
+	log     hclog.Logger
+	sandbox *isolation.Sandbox
+	spawn   chan func()
+	seq     atomic.Uint64
 }
 
-// NewLauncher prepares runDir (created, or emptied of what an earlier run left) and the parent thread.
-func NewLauncher(runDir string, log hclog.Logger) (*Launcher, error) {
+// NewLauncher prepares runDir (created, or emptied of what an earlier run left, processes included) and the parent thread.
+// Without a sandbox, modules run as we do.
+func NewLauncher(runDir string, log hclog.Logger, sandbox *isolation.Sandbox) (*Launcher, error) {
 	if len(runDir)+len(longestSocket) > maxSocketPath {
 		return nil, fmt.Errorf("runtime folder %s: its sockets' paths would be over %d bytes (fix: set data.dir to a shorter path)",
 			runDir, maxSocketPath)
+	}
+	if sandbox != nil {
+		if err := sandbox.Sweep(runDir); err != nil {
+			log.Warn("end what an earlier run left", "error", err)
+		}
 	}
 	if err := os.RemoveAll(runDir); err != nil {
 		return nil, fmt.Errorf("empty the runtime folder: %w", err)
@@ -49,7 +58,7 @@ func NewLauncher(runDir string, log hclog.Logger) (*Launcher, error) {
 	if err := os.Mkdir(runDir, 0o700); err != nil { // not MkdirAll: nobody may have laid it out for us meanwhile
 		return nil, fmt.Errorf("make the runtime folder: %w", err)
 	}
-	l := &Launcher{runDir: runDir, log: log, spawn: make(chan func())}
+	l := &Launcher{runDir: runDir, log: log, sandbox: sandbox, spawn: make(chan func())}
 	go l.parent()
 	return l, nil
 }
@@ -88,8 +97,10 @@ func (l *Launcher) newDir() (string, error) {
 // Spec is what Launch needs to know of a module.
 type Spec struct {
 	Name       string
-	Executable string        // absolute path
-	Dir        string        // working directory of the process
+	Executable string // absolute path
+	Dir        string // working directory of the process, and what it may read and execute
+	Data       string // folder that it may write and keeps, made at its launch; "" = none
+	Limits     isolation.Limits
 	Env        []string      // KEY=value; the process sees these, PATH-free, and go-plugin's own, nothing else
 	Timeout    time.Duration // for process start and handshake together
 	// Concurrency bounds the exchanges in progress, streams without end apart; 0 = no limit.
@@ -114,7 +125,11 @@ func (l *Launcher) Launch(ctx context.Context, spec Spec) (*Instance, error) {
 	if err != nil {
 		return nil, &HostError{Err: err}
 	}
-	proc := newProcess(l, spec, dir)
+	cell, err := l.cell(spec, dir)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	proc := newProcess(l, spec, cell, dir)
 	inst := &Instance{
 		spec: spec, dir: dir, proc: proc, log: l.log.With("module", spec.Name), sha256: sum, drained: make(chan struct{}),
 	}
@@ -125,6 +140,21 @@ func (l *Launcher) Launch(ctx context.Context, spec Spec) (*Instance, error) {
 	}
 	inst.started = time.Now()
 	return inst, nil
+}
+
+// cell makes what surrounds the process.
+func (l *Launcher) cell(spec Spec, dir string) (*isolation.Cell, error) {
+	confined := isolation.Spec{
+		Name: spec.Name, Executable: spec.Executable, Dir: spec.Dir, Runtime: dir, Data: spec.Data, Limits: spec.Limits,
+	}
+	if l.sandbox == nil {
+		return isolation.Open(confined), nil
+	}
+	cell, err := l.sandbox.Cell(confined)
+	if err != nil {
+		return nil, fmt.Errorf("isolate the process: %w", err)
+	}
+	return cell, nil
 }
 
 // explain prefers what we saw of the process over what go-plugin made of it.

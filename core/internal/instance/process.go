@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/platformd/platformd/core/internal/isolation"
 	"github.com/platformd/platformd/plugin-api/wire"
 )
 
@@ -29,6 +30,7 @@ type process struct {
 	launcher *Launcher
 	spec     Spec
 	dir      string
+	cell     *isolation.Cell
 	cmd      *exec.Cmd
 
 	lifeline  *os.File      // our end; closing it, or dying, tells the module to leave
@@ -42,12 +44,13 @@ type process struct {
 	pid          int  // 0 until started
 	alive        bool // started and not reaped: its pid, and so its group, is still its own
 	aborted      bool
+	killed       bool // by us, before it ended
 	handshakeErr error
 	reason       string // why the process ended; set before done is closed
 }
 
-func newProcess(l *Launcher, spec Spec, dir string) *process {
-	p := &process{launcher: l, spec: spec, dir: dir, done: make(chan struct{})}
+func newProcess(l *Launcher, spec Spec, cell *isolation.Cell, dir string) *process {
+	p := &process{launcher: l, spec: spec, cell: cell, dir: dir, done: make(chan struct{})}
 	p.stderr, p.eof = io.Pipe()
 	return p
 }
@@ -69,7 +72,7 @@ func (p *process) Start(ctx context.Context) error {
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = nil, outW, errW
 	p.cmd.ExtraFiles = []*os.File{lifeR}
 	p.cmd.SysProcAttr = sysProcAttr()
-	err = p.launcher.onParent(p.cmd.Start)
+	err = p.launcher.onParent(func() error { return p.cell.Start(p.cmd) })
 	closeAll(outW, errW, lifeR)
 	if err != nil {
 		closeAll(outR, errR, lifeW)
@@ -79,7 +82,7 @@ func (p *process) Start(ctx context.Context) error {
 	aborted := p.nowAlive()
 	p.follow(outR, errR)
 	if aborted || ctx.Err() != nil {
-		p.killTree()
+		p.kill()
 	}
 	return nil
 }
@@ -88,6 +91,14 @@ func (p *process) Start(ctx context.Context) error {
 func (p *process) abort() {
 	p.mu.Lock()
 	p.aborted = true
+	p.mu.Unlock()
+	p.kill()
+}
+
+// kill ends the process and all that descends from it. Whatever limit it had touched is then no reason for its end.
+func (p *process) kill() {
+	p.mu.Lock()
+	p.killed = p.killed || p.alive
 	p.mu.Unlock()
 	p.killTree()
 }
@@ -105,16 +116,12 @@ func (p *process) nowReaped() {
 	p.alive = false
 }
 
-// oneProcessor tells Go's runtime in a module how much of the machine is its: many modules share it with the core, and
-// threads that wake each other on all processors cost a small exchange more than its own work (docs/decisions/0010). A
-// module that computes more passes GOMAXPROCS on (runtime.env).
-const oneProcessor = "GOMAXPROCS=1"
-
-// prepare takes over the command go-plugin made: its environment, ours added. Of two values of a name the last one counts.
+// prepare takes over the command go-plugin made: its environment, ours added. Of two values of a name the last one counts, so
+// that a manifest which lets GOMAXPROCS or GOMEMLIMIT through (runtime.env) knows better than its limits.
 func (p *process) prepare(env []string) {
-	p.cmd = exec.Command(p.spec.Executable) //nolint:noctx // its life is ours to end: killTree, not a context's Kill of one pid
-	p.cmd.Dir = p.spec.Dir
-	p.cmd.Env = append(append(append(env, oneProcessor), p.spec.Env...), wire.EnvLifeline+"="+strconv.Itoa(3))
+	p.cmd = p.cell.Command()
+	env = append(append(env, p.spec.Limits.Environment()...), p.spec.Env...)
+	p.cmd.Env = append(env, "TMPDIR="+p.dir, wire.EnvLifeline+"="+strconv.Itoa(3))
 }
 
 // follow owns the three goroutines that watch a live process: both outputs and the exit.
@@ -151,6 +158,9 @@ func (p *process) awaitExit() {
 		reason = err.Error()
 	}
 	p.mu.Lock()
+	if !p.killed {
+		reason = p.cell.Explain(reason)
+	}
 	p.reason = reason
 	p.mu.Unlock()
 }

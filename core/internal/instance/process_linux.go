@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -31,7 +30,7 @@ func (p *process) reap() error {
 }
 
 // checkPeer refuses a data socket that somebody else than the instance's own process listens on.
-func checkPeer(pid int) func(*net.UnixConn) error {
+func checkPeer(pid, uid int) func(*net.UnixConn) error {
 	return func(conn *net.UnixConn) error {
 		raw, err := conn.SyscallConn()
 		if err != nil {
@@ -47,8 +46,9 @@ func checkPeer(pid int) func(*net.UnixConn) error {
 		if credErr != nil {
 			return fmt.Errorf("look at the data socket's peer: %w", credErr)
 		}
-		if int(cred.Pid) != pid || int(cred.Uid) != os.Getuid() {
-			return fmt.Errorf("the data socket is held by pid %d of uid %d, not by the module's pid %d", cred.Pid, cred.Uid, pid)
+		if int(cred.Pid) != pid || int(cred.Uid) != uid {
+			return fmt.Errorf("the data socket is held by pid %d of uid %d, not by the module's pid %d of uid %d",
+				cred.Pid, cred.Uid, pid, uid)
 		}
 		return nil
 	}

@@ -19,4 +19,4 @@ func (p *process) reap() error {
 }
 
 // checkPeer has no portable form; the runtime folder's mode 0700 is what guards the socket.
-func checkPeer(int) func(*net.UnixConn) error { return nil }
+func checkPeer(int, int) func(*net.UnixConn) error { return nil }

@@ -8,12 +8,13 @@ import (
 	"syscall"
 )
 
-// killTree kills the process and everything in its group. It does nothing once the process is reaped.
+// killTree kills the process, everything in its group, and everything in its cell. It does nothing once the process is reaped.
 func (p *process) killTree() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.alive {
 		_ = syscall.Kill(-p.pid, syscall.SIGKILL) // ESRCH: all of it is gone already
+		p.cell.Kill()
 	}
 }
 

@@ -27,7 +27,7 @@ func (p *process) Kill(ctx context.Context) error {
 	if p.ID() == "" {
 		return nil
 	}
-	p.killTree()
+	p.kill()
 	return p.Wait(ctx)
 }
 

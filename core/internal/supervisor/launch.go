@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/platformd/platformd/core/internal/instance"
+	"github.com/platformd/platformd/core/internal/isolation"
 	"github.com/platformd/platformd/plugin-api/manifest"
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
@@ -84,7 +85,10 @@ func died(inst *instance.Instance, err error) bool {
 func (r *runner) spec() instance.Spec {
 	m := r.mod.Manifest
 	return instance.Spec{
-		Name: m.Name, Executable: r.mod.Executable, Dir: r.mod.Dir, Env: r.mod.Env,
+		Name: m.Name, Executable: r.mod.Executable, Dir: r.mod.Dir, Env: r.mod.Env, Data: r.mod.Data,
+		Limits: isolation.Limits{
+			Memory: int64(m.Runtime.Memory), CPU: m.Runtime.CPU, PIDs: int(m.Runtime.PIDs), OpenFiles: int(m.Runtime.OpenFiles),
+		},
 		Timeout: time.Duration(m.Runtime.StartTimeout), Concurrency: int(m.Runtime.Concurrency),
 		Services: r.deps.Services(r.mod),
 		Output:   func() io.WriteCloser { return r.deps.Output(m.Name) },

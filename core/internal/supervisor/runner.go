@@ -53,7 +53,7 @@ type running struct {
 }
 
 func newRunner(deps Deps, mod *Module) *runner {
-	instances := max(1, mod.Manifest.Runtime.Instances)
+	instances := max(1, int(mod.Manifest.Runtime.Instances))
 	return &runner{
 		deps: deps, mod: mod, machine: newMachine(mod.Budget, instances, deps.Random),
 		slots: make([]running, instances), dossiers: openDossiers(deps.CrashDir, mod.Manifest.Name, deps.Log),

@@ -30,6 +30,7 @@ type Module struct {
 	Storage *modulev1.Database // nil unless the manifest grants it
 	// Attach leaves the module to a debugger: nothing asks whether it hangs.
 	Attach bool
+	Data   string // folder that its process may write; "" = none
 }
 
 // Deps is what the supervisor works with. Every field is required.

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package instance_test
+
+import pluginapi "github.com/platformd/platformd/plugin-api"
+
+func systemModules() map[string]func() pluginapi.Module { return nil }
