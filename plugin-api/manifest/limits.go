@@ -3,6 +3,7 @@ package manifest
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"reflect"
 	"strconv"
 
@@ -76,8 +77,7 @@ func checkLimits(errs *Errors, r Runtime) {
 		errs.add("runtime.memory", "out_of_bounds", fmt.Sprintf("`runtime.memory` %s is out of bounds", r.Memory),
 			fmt.Sprintf("write a size between %s and %s", minMemory, maxMemory))
 	}
-	// Not a number fails every comparison, so it is the good range that is asked for.
-	if r.CPU != 0 && !(r.CPU >= minCPU && r.CPU <= maxCPU) { //nolint:staticcheck // for NaN, as said
+	if r.CPU != 0 && (math.IsNaN(r.CPU) || r.CPU < minCPU || r.CPU > maxCPU) {
 		errs.add("runtime.cpu", "out_of_bounds", fmt.Sprintf("`runtime.cpu` %v is out of bounds", r.CPU),
 			fmt.Sprintf("write a number of processors between %v and %d, for example 0.5", minCPU, maxCPU))
 	}

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -98,12 +98,13 @@ func migrations(mode string) []db.Migration {
 	return steps
 }
 
-// waitInStep stays inside a migration, after its writes, for as long as there is a file "hold" in the module's folder.
+// waitInStep stays inside a migration, after its writes, for as long as there is a file "hold" in the module's folder,
+// which it cannot write to itself.
 func waitInStep(tx *gorm.DB) error {
 	if err := createOthers(tx); err != nil {
 		return err
 	}
-	if err := os.WriteFile("migrating", []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(os.TempDir(), "migrating"), nil, 0o600); err != nil {
 		return err
 	}
 	for {

@@ -1,8 +1,10 @@
 package config
 
+import "maps"
+
 // descriptions says in one line what each key is for: config.yaml has them as comments, the schema as descriptions.
 func descriptions() map[string]string {
-	return map[string]string{
+	all := map[string]string{
 		"server":                         "How clients reach the platform.",
 		"server.listen":                  "Address of the HTTP server, host:port.",
 		"server.publicURL":               "URL under which clients reach the platform; empty: derived from listen.",
@@ -20,21 +22,10 @@ func descriptions() map[string]string {
 		"data":     "What platformd must not lose.",
 		"data.dir": "Directory of the databases, the logs and the control socket.",
 
-		"modules":                                "Where modules are, and how single ones differ from the rest.",
-		"modules.dir":                            "Directory that is scanned for NAME/module.yaml.",
-		"modules.requireSigned":                  "Refuse modules without a trusted signature.",
-		"modules.overrides":                      "By name of a module: config, restart, limits, enabled.",
-		"modules.overrides.*.config":             "The module's own configuration, as its schema asks.",
-		"modules.overrides.*.restart":            "Where the module differs from supervisor.restart and its manifest.",
-		"modules.overrides.*.restart.max":        "Restarts within the window before the module counts as crash-looping.",
-		"modules.overrides.*.restart.window":     "Time within which restarts are counted.",
-		"modules.overrides.*.limits":             "Limits of each of the module's processes, where they are to be tighter than its manifest's.",
-		"modules.overrides.*.limits.memory":      "Memory that it may use, such as 128MiB.",
-		"modules.overrides.*.limits.cpu":         "Processors that it may keep busy, such as 0.5.",
-		"modules.overrides.*.limits.pids":        "Processes and threads that it may have.",
-		"modules.overrides.*.limits.openFiles":   "Files and connections that it may have open.",
-		"modules.overrides.*.limits.concurrency": "Requests that it may have in progress.",
-		"modules.overrides.*.enabled":            "Whether the module may start; unset: yes.",
+		"modules":               "Where modules are, and how single ones differ from the rest.",
+		"modules.dir":           "Directory that is scanned for NAME/module.yaml.",
+		"modules.requireSigned": "Refuse modules without a trusted signature.",
+		"modules.overrides":     "By name of a module: config, restart, limits, enabled.",
 
 		"database":                "Without a server: SQLite files in data.dir.",
 		"database.url":            "URL of a PostgreSQL database.",
@@ -62,5 +53,23 @@ func descriptions() map[string]string {
 		"log":        "What the daemon logs.",
 		"log.level":  "Least severe level that is logged: trace, debug, info, warn or error.",
 		"log.format": "auto (text on a terminal, JSON elsewhere), text or json.",
+	}
+	maps.Copy(all, overrideDescriptions())
+	return all
+}
+
+func overrideDescriptions() map[string]string {
+	return map[string]string{
+		"modules.overrides.*.config":             "The module's own configuration, as its schema asks.",
+		"modules.overrides.*.restart":            "Where the module differs from supervisor.restart and its manifest.",
+		"modules.overrides.*.restart.max":        "Restarts within the window before the module counts as crash-looping.",
+		"modules.overrides.*.restart.window":     "Time within which restarts are counted.",
+		"modules.overrides.*.limits":             "Limits of each process, tighter than the manifest's.",
+		"modules.overrides.*.limits.memory":      "Memory that it may use, such as 128MiB.",
+		"modules.overrides.*.limits.cpu":         "Processors that it may keep busy, such as 0.5.",
+		"modules.overrides.*.limits.pids":        "Processes and threads that it may have.",
+		"modules.overrides.*.limits.openFiles":   "Files and connections that it may have open.",
+		"modules.overrides.*.limits.concurrency": "Requests that it may have in progress.",
+		"modules.overrides.*.enabled":            "Whether the module may start; unset: yes.",
 	}
 }

@@ -21,10 +21,8 @@ func (d *daemon) openSandbox() error {
 	}
 	d.sandbox = sandbox
 	d.closing(sandbox.Close)
-	for _, finding := range d.options.Host.Findings() {
-		if !finding.OK {
-			d.log.Warn("isolation is not complete", "what", finding.Name, "detail", finding.Detail, "fix", finding.Fix)
-		}
+	if level := sandbox.Level(); level != isolation.Full {
+		d.log.Warn("modules are not isolated fully", "isolation", level.String(), "fix", "see what is missing: platformd doctor")
 	}
 	return nil
 }
@@ -34,7 +32,7 @@ func (d *daemon) isolation() isolation.Level {
 	if d.sandbox == nil {
 		return isolation.None
 	}
-	return d.options.Host.Level()
+	return d.sandbox.Level()
 }
 
 // capabilities is what led to that.

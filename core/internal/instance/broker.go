@@ -15,8 +15,10 @@ const brokerStream = "/plugin.GRPCBroker/StartStream"
 var errBroker = errors.New("the module offers connections that nobody asked for")
 
 // quietBroker lets the core offer connections to the module, and takes no offers from it.
+//
+//nolint:revive // grpc.StreamClientInterceptor has six parameters
 func quietBroker(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, next grpc.Streamer,
-	options ...grpc.CallOption, //nolint:revive // grpc.StreamClientInterceptor has six parameters
+	options ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
 	stream, err := next(ctx, desc, conn, method, options...)
 	if err != nil || method != brokerStream {

@@ -79,10 +79,11 @@ func (c *Cell) Start(cmd *exec.Cmd) error {
 	return nil
 }
 
-// Kill ends everything that is in the cell, wherever it has gone. The caller also kills the process group: where there are
-// neither namespaces nor cgroups it is all there is.
+// Kill ends everything that is in the cell, wherever it has gone. The caller also kills the process group, and with it the
+// first process of a PID namespace, on which the kernel ends all others at once; then there is nothing left to do, and no
+// need to wait for the lock that all cgroups of the machine share.
 func (c *Cell) Kill() {
-	if c.group != nil {
+	if c.group != nil && c.can.flags == 0 {
 		c.group.kill()
 	}
 }

@@ -12,7 +12,10 @@ import (
 // reachable returns an error that names the obstacle and its fix if other users cannot come to path. With exec they must
 // also be able to read and execute it, without it to pass through its parents only.
 func reachable(path string, exec bool) error {
-	real, err := filepath.EvalSymlinks(path)
+	real, err := filepath.Abs(path)
+	if err == nil {
+		real, err = filepath.EvalSymlinks(real)
+	}
 	if err != nil {
 		return fmt.Errorf("look at %s: %w", path, err)
 	}

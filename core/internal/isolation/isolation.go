@@ -48,7 +48,7 @@ type Limits struct {
 	OpenFiles int     // per process
 }
 
-// Spec is what is known of a process before it starts. Paths are absolute.
+// Spec is what is known of a process before it starts.
 type Spec struct {
 	Name       string // of letters, digits and "_"; processes of one name share a user
 	Executable string

@@ -40,6 +40,9 @@ func (*Sandbox) Sweep(string) error { return nil }
 // Close has nothing to release.
 func (*Sandbox) Close() error { return nil }
 
+// Level returns None.
+func (*Sandbox) Level() Level { return None }
+
 // Assess returns None.
 func (*Sandbox) Assess(Spec) (Level, []string) { return None, nil }
 

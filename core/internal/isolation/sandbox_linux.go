@@ -72,6 +72,14 @@ func (s *Sandbox) Close() error {
 	return removeGroups(dirs)
 }
 
+// Level is the best that a process gets in this sandbox: less than the host's if other users cannot come to the data folder.
+func (s *Sandbox) Level() Level {
+	if s.host.Level() == Full && s.shared != "" {
+		return Landlock
+	}
+	return s.host.Level()
+}
+
 // Assess says how far a process would be kept apart, and why less than the host allows.
 func (s *Sandbox) Assess(spec Spec) (Level, []string) {
 	level := s.host.Level()
@@ -102,6 +110,13 @@ func (s *Sandbox) sharedUser(spec Spec) string {
 
 // Cell makes a cell: folders are handed to the process's user, cgroups are made. The caller closes it.
 func (s *Sandbox) Cell(spec Spec) (*Cell, error) {
+	for _, path := range []*string{&spec.Executable, &spec.Dir, &spec.Runtime} {
+		absolute, err := filepath.Abs(*path) // the helper is in the folder already when it puts up the fence
+		if err != nil {
+			return nil, fmt.Errorf("find %s: %w", *path, err)
+		}
+		*path = absolute
+	}
 	c := &Cell{spec: spec, UID: os.Getuid()}
 	c.can = s.host.can
 	c.Level, c.Notes = s.Assess(spec)
