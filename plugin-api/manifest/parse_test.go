@@ -118,7 +118,8 @@ func TestParseFillsDefaults(t *testing.T) {
 	require.Equal(t, manifest.Route{ID: "greet", Method: "GET", Path: "/greetings/{name}", Access: manifest.AccessPublic,
 		Stream: manifest.StreamNone, MaxBody: 1 << 20, Timeout: manifest.Duration(30 * time.Second)}, m.Routes[0])
 	require.Equal(t, manifest.Runtime{Executable: "bin/hello", Instances: 1, StartTimeout: manifest.Duration(10 * time.Second),
-		StopTimeout: manifest.Duration(10 * time.Second), Concurrency: 256, Memory: 256 << 20, CPU: 1, PIDs: 256, OpenFiles: 1024}, m.Runtime)
+		StopTimeout: manifest.Duration(10 * time.Second), Concurrency: 256,
+		Memory: 256 << 20, CPU: 1, PIDs: 256, OpenFiles: 1024}, m.Runtime)
 	require.Nil(t, m.Config)
 
 	for _, stream := range []string{"sse", "websocket", "body"} {
