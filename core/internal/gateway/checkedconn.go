@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
+	"os"
 	"time"
 )
 
@@ -82,6 +84,9 @@ func (c *checkedConn) receive(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.limit.bound(time.Time{})
 	c.pace.note(time.Since(began), n)
+	if err != nil && c.pace.missed() && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = stalledError{}
+	}
 	return n, err
 }
 

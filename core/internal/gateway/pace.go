@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/platformd/platformd/plugin-api/link"
 )
 
 // minRate is what a client must send of a body that is waited for, in bytes a second. Kestrel asks for the same.
@@ -36,6 +38,23 @@ func (p *pace) least() int { return int(p.window.Seconds() * minRate) }
 
 // missed tells that the window has passed, and too little has come.
 func (p *pace) missed() bool { return p.left <= 0 }
+
+// stalledError is the net.Error of a read for which a client took too long.
+type stalledError struct{}
+
+// Error implements error.
+func (stalledError) Error() string { return link.ErrStalled.Error() }
+
+// Is serves errors.Is: it is a deadline that has passed, and says whose.
+func (stalledError) Is(target error) bool {
+	return target == link.ErrStalled || target == os.ErrDeadlineExceeded
+}
+
+// Timeout implements net.Error.
+func (stalledError) Timeout() bool { return true }
+
+// Temporary implements net.Error.
+func (stalledError) Temporary() bool { return true }
 
 // deadline is the earlier one of two: the one that net/http and the transports ask for, and one of our own.
 type deadline struct {

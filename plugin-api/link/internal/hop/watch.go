@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/platformd/platformd/plugin-api/link"
 )
 
 // Watch ties one exchange to its context and to the patience with its client: when the context ends, whatever the
@@ -149,7 +151,7 @@ func (s *Watch) disarmRead(err error) {
 // Read that times out, net/http itself ends the context.
 func (s *Watch) blame(err error) {
 	stopped := !s.reading && errors.Is(err, os.ErrDeadlineExceeded)
-	stalled := s.idle > 0 && !time.Now().Before(s.stalls)
+	stalled := errors.Is(err, link.ErrStalled) || s.idle > 0 && !time.Now().Before(s.stalls)
 	if s.fault == nil && (!stopped || stalled) {
 		s.fault = err
 	}
