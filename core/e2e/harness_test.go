@@ -3,8 +3,10 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"net"
 	"net/http"
@@ -156,11 +158,29 @@ func launchBinary(t *testing.T, dir, binary string, o options) *platform {
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		<-p.exited
+		removeGroups(filepath.Join(dir, "data"))
 		if t.Failed() {
 			t.Logf("log of the daemon:\n%s", p.log)
 		}
 	})
 	return p
+}
+
+// removeGroups removes the cgroups that a killed daemon leaves for the next one of its data directory, where none comes.
+func removeGroups(dataDir string) {
+	id := fnv.New64a()
+	_, _ = id.Write([]byte(dataDir))
+	name := "platformd-modules-" + hex.EncodeToString(id.Sum(nil))
+	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, entry os.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() || entry.Name() != name {
+			return nil //nolint:nilerr // groups come and go while we look
+		}
+		groups, _ := filepath.Glob(path + "/*/")
+		for _, group := range append(groups, path) {
+			_ = os.Remove(group)
+		}
+		return filepath.SkipDir
+	})
 }
 
 // cleanEnv is the environment without settings that the developer's shell may hold.

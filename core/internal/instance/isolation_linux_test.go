@@ -61,6 +61,7 @@ func attempts() map[string]func(on string) (string, error) {
 				return "", err
 			}
 			defer conn.Close()
+			_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 			_, err = conn.Read(make([]byte, 1))
 			return "connected", err
 		},
@@ -253,7 +254,9 @@ func TestAModuleCanDoWhatItMay(t *testing.T) {
 		require.Equal(t, "from a shell\n", c.try(t, "spawn", ""))
 		require.Contains(t, c.try(t, "read", "/proc/self/status"), "NoNewPrivs:\t1")
 		require.Contains(t, c.try(t, "execute", filepath.Join(c.data, "program")), "refused: ", "it may not execute what it wrote")
-		require.LessOrEqual(t, c.try(t, "files", ""), "300")
+		files, err := strconv.Atoi(c.try(t, "files", ""))
+		require.NoError(t, err)
+		require.Less(t, files, 300)
 		uid := c.try(t, "id", "")
 		require.Equal(t, c.level == isolation.Full, uid != strconv.Itoa(os.Getuid()), "user %s at level %s", uid, c.level)
 	})
