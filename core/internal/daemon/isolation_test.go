@@ -24,13 +24,15 @@ func TestTheOperatorsLimitsOnlyTighten(t *testing.T) {
 	}{
 		"none":  {config.Limits{}, own, ""},
 		"equal": {config.Limits{Memory: "256MiB", PIDs: ptr(256)}, own, ""},
-		"some":  {config.Limits{Memory: "128MiB", CPU: &half}, manifest.Runtime{Memory: 128 << 20, CPU: 0.5, PIDs: 256, OpenFiles: 1024}, ""},
+		"some": {config.Limits{Memory: "128MiB", CPU: &half},
+			manifest.Runtime{Memory: 128 << 20, CPU: 0.5, PIDs: 256, OpenFiles: 1024}, ""},
 		"all": {config.Limits{Memory: "16MiB", CPU: &half, PIDs: ptr(20), OpenFiles: ptr(64)},
 			manifest.Runtime{Memory: 16 << 20, CPU: 0.5, PIDs: 20, OpenFiles: 64}, ""},
-		"memory above": {config.Limits{Memory: "1GiB"}, own, "modules.overrides.blog.limits.memory 1GiB is above the manifest's 256MiB (fix:"},
-		"cpu above":    {config.Limits{CPU: &two}, own, "limits.cpu 2 is above the manifest's 1"},
-		"pids above":   {config.Limits{PIDs: ptr(257)}, own, "limits.pids 257 is above"},
-		"files above":  {config.Limits{OpenFiles: ptr(1025)}, own, "limits.openFiles 1025 is above"},
+		"memory above": {config.Limits{Memory: "1GiB"}, own,
+			"modules.overrides.blog.limits.memory 1GiB is above the manifest's 256MiB (fix:"},
+		"cpu above":   {config.Limits{CPU: &two}, own, "limits.cpu 2 is above the manifest's 1"},
+		"pids above":  {config.Limits{PIDs: ptr(257)}, own, "limits.pids 257 is above"},
+		"files above": {config.Limits{OpenFiles: ptr(1025)}, own, "limits.openFiles 1025 is above"},
 	} {
 		got, err := tighten(mod, c.limits)
 		require.Equal(t, own, mod.Manifest.Runtime, "%s: the catalog's manifest is not changed", name)

@@ -15,11 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/platformd/platformd/core/internal/admin"
 	"github.com/platformd/platformd/core/internal/instance"
 	"github.com/platformd/platformd/core/internal/instance/instancetest"
 	"github.com/platformd/platformd/core/internal/isolation"
@@ -283,21 +281,29 @@ func TestAModuleSeesTheAllowListOnly(t *testing.T) {
 	require.NotContains(t, c.try(t, "read", "/proc/self/cmdline"), "__exec")
 }
 
-func TestTheControlSocketRefusesModules(t *testing.T) {
+func TestAModuleIsKnownByItsConnection(t *testing.T) {
 	t.Parallel()
 	eachLevel(t, func(t *testing.T, c cell) {
-		path := filepath.Join(c.dataDir, "control.sock")
-		listener, err := admin.Listen(path, hclog.NewNullLogger())
+		path := filepath.Join(c.dataDir, "socket")
+		listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 		require.NoError(t, err)
-		require.NoError(t, os.Chmod(path, 0o777), "even if the mode lets it in")
-		accepted := make(chan error, 1)
-		go func() { _, err := listener.Accept(); accepted <- err }()
+		require.NoError(t, os.Chmod(path, 0o777))
+		checked := make(chan error, 2)
+		go func() {
+			for range 2 {
+				conn, err := listener.AcceptUnix()
+				if err == nil {
+					err = errors.Join(isolation.CheckPeer(conn), conn.Close())
+				}
+				checked <- err
+			}
+		}()
 		require.Contains(t, c.try(t, "dial", path), "refused: EOF")
+		require.ErrorContains(t, <-checked, "as modules are")
 		conn, err := net.Dial("unix", path)
 		require.NoError(t, err)
-		require.NoError(t, <-accepted, "we are admitted")
-		require.NoError(t, conn.Close())
-		require.NoError(t, listener.Close())
+		require.NoError(t, <-checked, "we are none")
+		require.NoError(t, errors.Join(conn.Close(), listener.Close()))
 	})
 }
 

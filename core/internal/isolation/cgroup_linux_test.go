@@ -112,8 +112,9 @@ func TestReasonsAreReadFromTheGroup(t *testing.T) {
 		files map[string]string
 		want  string
 	}{
-		"v2 oom":  {map[string]string{"g/memory.events": "low 0\noom 1\noom_kill 1\n"}, "oom (over its memory limit of 64 MiB)"},
-		"v1 oom":  {map[string]string{"g/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n"}, "oom (over its memory limit of 64 MiB)"},
+		"v2 oom": {map[string]string{"g/memory.events": "low 0\noom 1\noom_kill 1\n"}, "oom (over its memory limit of 64 MiB)"},
+		"v1 oom": {map[string]string{"g/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n"},
+			"oom (over its memory limit of 64 MiB)"},
 		"neither": {map[string]string{"g/memory.events": "oom_kill 0\n", "g/pids.events": "max 0\n"}, "signal killed"},
 		"pids":    {map[string]string{"g/pids.events": "max 7\n"}, "signal killed (pids: over its limit of 9 processes and threads)"},
 	} {

@@ -144,7 +144,7 @@ func TestSweepSparesWhoeverHasTheNumberNow(t *testing.T) {
 	require.NoError(t, cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
+	t.Cleanup(func() { _, _ = cmd.Process.Kill(), <-ended })
 	began, err := startOf(cmd.Process.Pid)
 	require.NoError(t, err)
 	for name, r := range map[string]record{
@@ -296,7 +296,7 @@ func TestThePeersMarkIsSeen(t *testing.T) {
 	require.NoError(t, cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
+	t.Cleanup(func() { _, _ = cmd.Process.Kill(), <-ended })
 	require.Eventually(t, func() bool {
 		err := checkProcess(cmd.Process.Pid)
 		return err != nil && strings.Contains(err.Error(), "given up privileges")
