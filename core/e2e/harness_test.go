@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -158,7 +160,8 @@ func launchBinary(t *testing.T, dir, binary string, o options) *platform {
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		<-p.exited
-		removeGroups(filepath.Join(dir, "data"))
+		groups := groupsOf(filepath.Join(dir, "data"))
+		require.Eventually(t, func() bool { return removeAll(groups) }, patience, 5*time.Millisecond, "modules outlive the daemon")
 		if t.Failed() {
 			t.Logf("log of the daemon:\n%s", p.log)
 		}
@@ -166,21 +169,32 @@ func launchBinary(t *testing.T, dir, binary string, o options) *platform {
 	return p
 }
 
-// removeGroups removes the cgroups that a killed daemon leaves for the next one of its data directory, where none comes.
-func removeGroups(dataDir string) {
+// groupsOf finds the cgroups that a killed daemon leaves for the next one of its data directory, innermost first. Where none
+// comes, the test removes them.
+func groupsOf(dataDir string) []string {
 	id := fnv.New64a()
 	_, _ = id.Write([]byte(dataDir))
 	name := "platformd-modules-" + hex.EncodeToString(id.Sum(nil))
+	var found []string
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, entry os.DirEntry, err error) error {
-		if err != nil || !entry.IsDir() || entry.Name() != name {
-			return nil //nolint:nilerr // groups come and go while we look
+		if err == nil && entry.IsDir() && strings.Contains(path, name) {
+			found = append(found, path)
 		}
-		groups, _ := filepath.Glob(path + "/*/")
-		for _, group := range append(groups, path) {
-			_ = os.Remove(group)
-		}
-		return filepath.SkipDir
+		return nil // groups come and go while we look
 	})
+	slices.Reverse(found)
+	return found
+}
+
+// removeAll says whether all are gone; a group in which a process still lives cannot be removed.
+func removeAll(dirs []string) bool {
+	gone := true
+	for _, dir := range dirs {
+		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			gone = false
+		}
+	}
+	return gone
 }
 
 // cleanEnv is the environment without settings that the developer's shell may hold.
