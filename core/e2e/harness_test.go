@@ -3,14 +3,18 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -156,11 +160,41 @@ func launchBinary(t *testing.T, dir, binary string, o options) *platform {
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		<-p.exited
+		groups := groupsOf(filepath.Join(dir, "data"))
+		require.Eventually(t, func() bool { return removeAll(groups) }, patience, 5*time.Millisecond, "modules outlive the daemon")
 		if t.Failed() {
 			t.Logf("log of the daemon:\n%s", p.log)
 		}
 	})
 	return p
+}
+
+// groupsOf finds the cgroups that a killed daemon leaves for the next one of its data directory, innermost first. Where none
+// comes, the test removes them.
+func groupsOf(dataDir string) []string {
+	id := fnv.New64a()
+	_, _ = id.Write([]byte(dataDir))
+	name := "platformd-modules-" + hex.EncodeToString(id.Sum(nil))
+	var found []string
+	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, entry os.DirEntry, err error) error {
+		if err == nil && entry.IsDir() && strings.Contains(path, name) {
+			found = append(found, path)
+		}
+		return nil // groups come and go while we look
+	})
+	slices.Reverse(found)
+	return found
+}
+
+// removeAll says whether all are gone; a group in which a process still lives cannot be removed.
+func removeAll(dirs []string) bool {
+	gone := true
+	for _, dir := range dirs {
+		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			gone = false
+		}
+	}
+	return gone
 }
 
 // cleanEnv is the environment without settings that the developer's shell may hold.

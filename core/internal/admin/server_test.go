@@ -18,7 +18,10 @@ import (
 	"github.com/platformd/platformd/plugin-api/manifest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	playModule()
+	goleak.VerifyTestMain(m)
+}
 
 // server is the API as a daemon would serve it, with real services behind it.
 type server struct {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -117,6 +118,9 @@ func inNamespaces(attr *syscall.SysProcAttr, flags uintptr) {
 	attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP}
 }
 
+// dumping guards what a process has once, as the kernel sees it.
+var dumping sync.Mutex
+
 // dumpable runs start, which makes a process in these namespaces. The kernel lets us write the user map of a new user
 // namespace only while our /proc files are ours, which Harden ends; a confined module cannot use the moment, as Landlock
 // forbids it to look into processes outside.
@@ -124,6 +128,8 @@ func dumpable(flags uintptr, start func() error) error {
 	if flags&unix.CLONE_NEWUSER == 0 {
 		return start()
 	}
+	dumping.Lock()
+	defer dumping.Unlock()
 	before, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	if err != nil || before == 1 {
 		return start()

@@ -77,8 +77,11 @@ func (s *Storage) Module(name string) Database {
 // database yet. It changes nothing.
 func (s *Storage) Ledger(ctx context.Context, name string) (applied []Applied, err error) {
 	file := s.Module(name).Source
-	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+	switch info, err := os.Lstat(file); {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
+	case err == nil && !info.Mode().IsRegular(): // a link could lead to what the module itself may not read
+		return nil, fmt.Errorf("database of module %s: %s is not a regular file (fix: remove it)", name, file)
 	}
 	ctx, cancel := context.WithTimeout(ctx, ledgerWait)
 	defer cancel()

@@ -107,6 +107,17 @@ func TestLedgerOfAFileThatIsNone(t *testing.T) {
 	require.ErrorIs(t, err, sqlite.ErrNotDatabase)
 }
 
+// A link could lead the core, which may read more, to what the module may not.
+func TestLedgerFollowsNoLink(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	file := s.Module("evil").Source
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o700))
+	require.NoError(t, os.Symlink(filepath.Join(t.TempDir(), "other.db"), file))
+	_, err := s.Ledger(t.Context(), "evil")
+	require.ErrorContains(t, err, "is not a regular file (fix:")
+}
+
 // A view under the ledger's name could keep the core busy for ever; it is not a table, and so not a ledger.
 func TestLedgerIsATable(t *testing.T) {
 	t.Parallel()
