@@ -103,8 +103,8 @@ type Limits struct {
 	CPU       *float64 `json:"cpu,omitempty" env:"CPU" validate:"omitnil,min=0.01"`
 	PIDs      *int     `json:"pids,omitempty" env:"PIDS" validate:"omitnil,min=16"`
 	OpenFiles *int     `json:"openFiles,omitempty" env:"OPENFILES" validate:"omitnil,min=64"`
-	// Concurrency bounds requests in progress.
-	Concurrency int `json:"concurrency,omitempty" env:"CONCURRENCY" validate:"later"`
+	// Concurrency bounds the requests that one process has in progress.
+	Concurrency *int `json:"concurrency,omitempty" env:"CONCURRENCY" validate:"omitnil,min=1"`
 }
 
 // Bytes is Memory as a number; 0 if it is not set.

@@ -131,6 +131,7 @@ func TestBadNumbersAndNames(t *testing.T) {
 		{"modules: {overrides: {blog: {restart: {max: 0}}}}", 1, "out_of_range", "`modules.overrides.blog.restart.max`"},
 		{"modules: {overrides: {blog: {limits: {pids: 5}}}}", 1, "out_of_range", "must be at least 16, not 5"},
 		{"modules: {overrides: {blog: {limits: {openFiles: 5}}}}", 1, "out_of_range", "must be at least 64, not 5"},
+		{"modules: {overrides: {blog: {limits: {concurrency: 0}}}}", 1, "out_of_range", "must be at least 1, not 0"},
 		{"modules: {overrides: {blog: {limits: {cpu: 0}}}}", 1, "out_of_range", "must be at least 0.01, not 0"},
 		{"modules: {overrides: {blog: {limits: {cpu: .nan}}}}", 1, "bad_type", "is not a number"},
 		{"modules: {overrides: {blog: {limits: {cpu: '1'}}}}", 1, "bad_type", "must not be text"},
@@ -204,8 +205,6 @@ func TestNotSupportedYet(t *testing.T) {
 		{"modules:\n  requireSigned: true", 2, "not_supported_yet", "`modules.requireSigned` is not supported by this platformd yet"},
 		{"auth: {oidc: [{issuer: x}]}", 1, "not_supported_yet", "`auth.oidc` is not supported by this platformd yet"},
 		{"database: {isolation: schema}", 1, "not_supported_yet", "`database.isolation` is not supported by this platformd yet"},
-		{"modules: {overrides: {blog: {limits: {concurrency: 5}}}}", 1, "not_supported_yet",
-			"`modules.overrides.blog.limits.concurrency` is not supported by this platformd yet"},
 	})
 }
 

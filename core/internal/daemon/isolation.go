@@ -83,6 +83,9 @@ func tighten(mod *catalog.Module, limits config.Limits) (*catalog.Module, error)
 	if r.OpenFiles, err = tighter("openFiles", r.OpenFiles, manifest.Amount(value(limits.OpenFiles))); err != nil {
 		return nil, fmt.Errorf("modules.overrides.%s.%w", m.Name, err)
 	}
+	if r.Concurrency, err = tighter("concurrency", r.Concurrency, manifest.Amount(value(limits.Concurrency))); err != nil {
+		return nil, fmt.Errorf("modules.overrides.%s.%w", m.Name, err)
+	}
 	limited := *mod
 	limited.Manifest = &m
 	return &limited, nil
