@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,12 +33,19 @@ func main() {
 			}
 			return nil
 		},
-		Health: func(context.Context) error {
+		Health: func(ctx context.Context) error {
 			if mode == "unhealthy" {
 				return errors.New("no disk space left")
 			}
+			if e.livelocked.Load() {
+				<-ctx.Done()
+			}
 			return nil
 		},
+	}
+	if lies(mode) {
+		serveLiar(module, e, mode)
+		return
 	}
 	switch mode {
 	case "missing-route":
@@ -73,9 +81,32 @@ func misstart(mode string) {
 	case "wrong-version":
 		fmt.Println("1|99|unix|/tmp/x.sock|grpc|")
 		sleep()
+	case "no-speech":
+		acceptAndSayNothing()
+	case "grandchild":
+		if _, err := startChild(); err != nil { // it holds our outputs, and nobody prints a handshake
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(0)
 	case "netrpc":
 		fmt.Println("1|1|unix|/tmp/x.sock|netrpc|")
 		sleep()
+	}
+}
+
+// acceptAndSayNothing listens where the core expects it, and answers nothing.
+func acceptAndSayNothing() {
+	path := filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "mute.sock")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Printf("1|1|unix|%s|grpc|\n", path)
+	for {
+		if _, err := listener.Accept(); err != nil {
+			os.Exit(1)
+		}
 	}
 }
 

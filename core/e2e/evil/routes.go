@@ -21,6 +21,11 @@ import (
 type evil struct {
 	core     *pluginapi.Core
 	canceled atomic.Int64
+	waiting  atomic.Int64
+	greed    greed
+	hangUp   func() // of a liar
+
+	livelocked atomic.Bool
 }
 
 func (e *evil) routes() map[string]pluginapi.Handler {
@@ -34,6 +39,7 @@ func (e *evil) routes() map[string]pluginapi.Handler {
 		"wait":       e.wait,
 		"waitPost":   e.wait,
 		"canceled":   e.countCanceled,
+		"waiting":    e.countWaiting,
 		"crash":      crash,
 		"panic":      func(http.ResponseWriter, *http.Request) error { panic("as asked") },
 		"environ":    environ,
@@ -41,6 +47,13 @@ func (e *evil) routes() map[string]pluginapi.Handler {
 		"guarded":    showRequest,
 		"dependency": e.dependency,
 		"needy":      showRequest,
+		"allocate":   e.greed.allocate,
+		"fork":       e.greed.fork,
+		"open":       e.greed.open,
+		"grandchild": e.greed.grandchild,
+		"flood":      flood,
+		"livelock":   e.livelock,
+		"hangUp":     e.leave,
 	}
 }
 
@@ -128,6 +141,8 @@ func trailers(w http.ResponseWriter, r *http.Request) error {
 
 // wait ends with the request's context, and counts how often that was early.
 func (e *evil) wait(_ http.ResponseWriter, r *http.Request) error {
+	e.waiting.Add(1)
+	defer e.waiting.Add(-1)
 	select {
 	case <-r.Context().Done():
 		e.canceled.Add(1)
@@ -139,6 +154,10 @@ func (e *evil) wait(_ http.ResponseWriter, r *http.Request) error {
 
 func (e *evil) countCanceled(w http.ResponseWriter, _ *http.Request) error {
 	return pluginapi.WriteJSON(w, http.StatusOK, e.canceled.Load())
+}
+
+func (e *evil) countWaiting(w http.ResponseWriter, _ *http.Request) error {
+	return pluginapi.WriteJSON(w, http.StatusOK, e.waiting.Load())
 }
 
 // crash ends the process; with ?after=head, when part of the response is on its way.
@@ -154,6 +173,18 @@ func crash(w http.ResponseWriter, r *http.Request) error {
 
 func environ(w http.ResponseWriter, _ *http.Request) error {
 	return pluginapi.WriteJSON(w, http.StatusOK, os.Environ())
+}
+
+// livelock makes the module answer no question about its health any more.
+func (e *evil) livelock(w http.ResponseWriter, _ *http.Request) error {
+	e.livelocked.Store(true)
+	return pluginapi.WriteJSON(w, http.StatusOK, true)
+}
+
+// leave closes the module's connections to the core.
+func (e *evil) leave(w http.ResponseWriter, _ *http.Request) error {
+	go e.hangUp()
+	return pluginapi.WriteJSON(w, http.StatusOK, true)
 }
 
 // showRequest answers what the module sees of a request.
