@@ -289,12 +289,18 @@ func (p *platform) cli(args ...string) string {
 func (p *platform) tryCLI(args ...string) (stdout, stderr string, code int) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(built, "platformd"), append(args, "--data-dir", filepath.Join(p.dir, "data"))...)
-	cmd.Dir, cmd.Env = p.dir, cleanEnv()
+	cmd := p.command(ctx, args...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	_ = cmd.Run() // its exit code is the result
 	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
+}
+
+// command is a platformd command on the platform's data directory, that has not been started.
+func (p *platform) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(built, "platformd"), append(args, "--data-dir", filepath.Join(p.dir, "data"))...)
+	cmd.Dir, cmd.Env = p.dir, cleanEnv()
+	return cmd
 }
 
 // token makes an API token.

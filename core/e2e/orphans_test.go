@@ -17,7 +17,7 @@ func TestSupervisionG1NoOrphans(t *testing.T) {
 	t.Parallel()
 	kills := count(25, 500)
 	var gone figures
-	report(t, "G1", "SIGKILL of the core at a random instant", kills, gone.stringer())
+	report(t, proof{"G1", "SIGKILL of the core at a random instant", kills}, gone.stringer())
 	dir := newDir(t, "hello", "evil")
 	binary := ownBinary(t, dir)
 	for n := range kills {

@@ -79,3 +79,60 @@ func descriptors(t *testing.T, pid int) int {
 	require.NoError(t, err)
 	return len(entries)
 }
+
+// crashView is what the tests read of `module crashes -o json`.
+type crashView struct {
+	PID      int    `json:"pid"`
+	Reason   string `json:"reason"`
+	Exit     string `json:"exit"`
+	Uptime   int64  `json:"uptime_ms"`
+	InFlight int64  `json:"in_flight"`
+	Log      []struct {
+		Message string `json:"message"`
+	} `json:"log"`
+}
+
+func (p *platform) crashes(module string) (crashes []crashView) {
+	p.t.Helper()
+	require.NoError(p.t, json.Unmarshal([]byte(p.cli("module", "crashes", module, "-o", "json")), &crashes))
+	return crashes
+}
+
+// appendRuntime adds lines to a module's manifest, which ends with its section runtime.
+func appendRuntime(t *testing.T, dir, module, lines string) {
+	t.Helper()
+	file, err := os.OpenFile(filepath.Join(dir, "modules", module, "module.yaml"), os.O_APPEND|os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = file.WriteString(lines)
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+}
+
+// TestCrashesAreKept: how a module's processes ended, with the log before it, also after a restart of the platform.
+func TestCrashesAreKept(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t, "evil")
+	p := launch(t, dir, options{env: manyRestarts})
+	p.awaitReady()
+	require.Contains(t, p.cli("module", "crashes", "evil")+"-", "-", "nothing yet is no error")
+	for range 6 {
+		require.Equal(t, 500, p.do("GET", "/api/v1/evil/panic", "", "").status)
+		pid := p.pid("evil")
+		require.Equal(t, 502, p.do("GET", "/api/v1/evil/crash", "", "").status)
+		p.await("another process", func() bool { return len(p.module("evil").Instances) == 1 && p.pid("evil") != pid })
+	}
+	p.await("the last crash", func() bool { return len(p.crashes("evil")) == 5 })
+	p.stop()
+	again := launch(t, dir, options{})
+	again.awaitReady()
+	kept := again.crashes("evil")
+	require.Len(t, kept, 5)
+	require.Equal(t, "exit 2", kept[0].Reason)
+	require.NotZero(t, kept[0].PID)
+	logged := ""
+	for _, entry := range kept[0].Log {
+		logged += entry.Message + "\n"
+	}
+	require.Contains(t, logged, "handler failed", "what it logged before")
+	require.Contains(t, again.cli("module", "crashes", "evil"), "exit 2")
+}

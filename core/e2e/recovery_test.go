@@ -21,9 +21,9 @@ func TestSupervisionG3Recovery(t *testing.T) {
 	}
 	kills := count(20, 1000)
 	var noticed, answered, serving figures
-	report(t, "G3", "kill -9 noticed", kills, noticed.stringer())
-	report(t, "G3", "in-flight call answered after that", kills, answered.stringer())
-	report(t, "G3", "serving again after a kill", kills, serving.stringer())
+	report(t, proof{"G3", "kill -9 noticed", kills}, noticed.stringer())
+	report(t, proof{"G3", "in-flight call answered after that", kills}, answered.stringer())
+	report(t, proof{"G3", "serving again after a kill", kills}, serving.stringer())
 	p := start(t, options{modules: []string{"evil"}, env: manyRestarts})
 	for n := range kills {
 		pid := p.pid("evil")
@@ -77,7 +77,7 @@ func TestSupervisionG3Hangs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var noticed figures
-			report(t, "G3", name+" noticed", rounds, noticed.stringer())
+			report(t, proof{"G3", name + " noticed", rounds}, noticed.stringer())
 			p := start(t, options{modules: []string{"evil"}, env: append(c.env, manyRestarts...)})
 			for n := range rounds {
 				p.pid("evil")
@@ -98,8 +98,10 @@ func TestSupervisionG4CrashLoop(t *testing.T) {
 	t.Parallel()
 	enough, lasting := count(2_000, 20_000), time.Duration(count(6, 60))*time.Second
 	var served int64
-	report(t, "G4", "requests to others beside a crash loop", enough, nil)
-	p := start(t, options{modules: []string{"hello", "evil"}, env: []string{"EVIL_MODE=exit-7", "PLATFORMD_SUPERVISOR_RESTART_MAX=3"}})
+	report(t, proof{"G4", "requests to others beside a crash loop", enough}, nil)
+	p := start(t, options{
+		modules: []string{"hello", "evil"}, env: []string{"EVIL_MODE=exit-7", "PLATFORMD_SUPERVISOR_RESTART_MAX=3"},
+	})
 	p.await("the crash loop", func() bool { return p.module("evil").State == "crash_loop" })
 	l := p.load("/api/v1/hello/greetings/x")
 	began := time.Now()

@@ -47,9 +47,14 @@ func (f figures) String() string {
 		slices.Max(f).Round(time.Millisecond))
 }
 
-// report adds a line to the table of `make soak` when the test has ended: guarantee, what was done, how often, whether it holds,
-// and the figures that say returns.
-func report(t *testing.T, guarantee, what string, n int, say func() string) {
+// proof is one line of the table that `make soak` prints: what was done for a guarantee, and how often.
+type proof struct {
+	guarantee, what string
+	times           int
+}
+
+// report adds the proof to the table when the test has ended, with whether it holds, and the figures that say returns.
+func report(t *testing.T, p proof, say func() string) {
 	t.Helper()
 	t.Cleanup(func() {
 		verdict, text := "holding", ""
@@ -59,7 +64,7 @@ func report(t *testing.T, guarantee, what string, n int, say func() string) {
 		if say != nil {
 			text = say()
 		}
-		t.Logf("%s: %s × %d: %s %s", guarantee, what, n, verdict, text)
+		t.Logf("%s: %s × %d: %s %s", p.guarantee, p.what, p.times, verdict, text)
 		path := os.Getenv("PLATFORMD_SOAK_REPORT")
 		if path == "" {
 			return
@@ -69,7 +74,7 @@ func report(t *testing.T, guarantee, what string, n int, say func() string) {
 			t.Error(err)
 			return
 		}
-		_, err = fmt.Fprintln(file, strings.Join([]string{guarantee, what, fmt.Sprint(n), verdict, text}, "\t"))
+		_, err = fmt.Fprintln(file, strings.Join([]string{p.guarantee, p.what, fmt.Sprint(p.times), verdict, text}, "\t"))
 		require.NoError(t, err)
 		require.NoError(t, file.Close())
 	})
