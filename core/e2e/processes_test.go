@@ -108,6 +108,29 @@ func appendRuntime(t *testing.T, dir, module, lines string) {
 	require.NoError(t, file.Close())
 }
 
+// TestSupervisionG26DegradedAloneIsNamed: a module whose route needs one that is stopped serves the rest, and /readyz, status and
+// module show name the route and the chain.
+func TestSupervisionG26DegradedAloneIsNamed(t *testing.T) {
+	t.Parallel()
+	report(t, proof{"G26", "a stopped module, its dependent's routes, everybody else", 1}, nil)
+	p := start(t, options{modules: []string{"hello", "evil", "billing"}})
+	p.cli("module", "stop", "hello")
+	needy := p.do("GET", "/api/v1/evil/needy", "", "")
+	require.Equal(t, 503, needy.status)
+	require.Contains(t, needy.body, "evil needs hello")
+	require.Equal(t, 200, p.do("GET", "/api/v1/evil/canceled", "", "").status)
+	require.Equal(t, 401, p.do("GET", "/api/v1/billing/plans", "", "").status, "billing asks who it is, so it is there")
+	for _, text := range []string{
+		p.do("GET", "/readyz?verbose", "", "").body, p.cli("module", "show", "evil"), p.cli("status"),
+	} {
+		require.Contains(t, text, "needs hello")
+	}
+	require.Equal(t, 200, p.do("GET", "/readyz", "", "").status, "nobody requires hello")
+	p.cli("module", "start", "hello")
+	require.Equal(t, 200, p.do("GET", "/api/v1/evil/needy", "", "").status)
+	require.NotContains(t, p.cli("status"), "needs hello")
+}
+
 // TestCrashesAreKept: how a module's processes ended, with the log before it, also after a restart of the platform.
 func TestCrashesAreKept(t *testing.T) {
 	t.Parallel()

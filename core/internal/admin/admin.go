@@ -58,6 +58,8 @@ type Module struct {
 	Fix    string `json:"fix,omitempty"`
 	// Problem is what a module that is ready says that it lacks; empty when it is well.
 	Problem string `json:"problem,omitempty"`
+	// Degraded says which routes of a module that is ready are not served, and why; empty if all are.
+	Degraded []string `json:"degraded,omitempty"`
 	// Wanted is how many instances are to run.
 	Wanted int `json:"wanted"`
 	// Isolation is how far the module is kept apart; IsolationNotes says why less than others.

@@ -74,6 +74,7 @@ func (a *app) showModule(m admin.Module) error {
 		{"reason", m.Reason},
 		{"fix", m.Fix},
 		{"problem", m.Problem},
+		{"degraded", strings.Join(m.Degraded, "; ")},
 		{"required", yesNo(m.Required)},
 		{"pid", pids(m.Instances)},
 		{"instances", instances(m)},

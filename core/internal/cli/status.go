@@ -94,10 +94,19 @@ func (a *app) listModules(modules []admin.Module) error {
 	rows := [][]string{{"MODULE", "VERSION", "STATE", "PID", "RESTARTS", "SINCE", "REASON"}}
 	for _, m := range modules {
 		rows = append(rows, []string{
-			m.Name, m.Version, m.State, pids(m.Instances), strconv.Itoa(m.Restarts), age(m.Since), brief(m.Reason),
+			m.Name, m.Version, m.State, pids(m.Instances), strconv.Itoa(m.Restarts), age(m.Since), brief(whatAils(m)),
 		})
 	}
 	return a.out.table(rows)
+}
+
+// whatAils is why a module is not ready or, if it is, what of it does not work.
+func whatAils(m admin.Module) string {
+	ailments := m.Degraded
+	if m.Problem != "" {
+		ailments = append([]string{m.Problem}, ailments...)
+	}
+	return cmp.Or(m.Reason, strings.Join(ailments, "; "))
 }
 
 // brief is as much of a reason as a table has room for; `module show` has the rest.

@@ -111,6 +111,9 @@ func (d *daemon) modules() []admin.Module {
 	for _, mod := range d.catalog.Modules {
 		shown := view(mod, statuses)
 		shown.Isolation, shown.IsolationNotes = d.assess(mod)
+		if shown.State == string(supervisor.Ready) {
+			shown.Degraded = d.gateway.Degraded(shown.Name)
+		}
 		all = append(all, shown)
 	}
 	for _, refused := range d.catalog.Problems {

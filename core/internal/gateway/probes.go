@@ -111,6 +111,15 @@ func (s Readiness) print(w http.ResponseWriter, draining bool) {
 	_ = table.Flush() // likewise
 }
 
+// Degraded returns a line for each module that a ready module's routes need and do not have: what a request is told, and
+// which routes; none if all are served.
+func (g *Gateway) Degraded(name string) []string {
+	if known := g.table.Load().modules[name]; known != nil {
+		return known.degraded(g.instances)
+	}
+	return nil
+}
+
 // degrade adds to those modules that are ready what of them is not served, because it needs a module that is not.
 func (t *table) degrade(modules []ModuleState) []ModuleState {
 	modules = slices.Clone(modules)
