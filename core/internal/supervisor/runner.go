@@ -115,7 +115,7 @@ func (r *runner) shutDown() {
 	r.publish()
 }
 
-// serveReports does what is reported until a channel is closed. Nothing is launched any more.
+// serveReports does what is reported until a channel is closed.
 func (r *runner) serveReports(until <-chan struct{}) {
 	for {
 		select {
