@@ -2,11 +2,12 @@ package mux
 
 import (
 	"errors"
-	"io"
 	"net"
 	"runtime"
 	"sync"
 	"syscall"
+
+	"github.com/platformd/platformd/plugin-api/link"
 )
 
 // maxBacklog bounds what waits to be written to a peer that does not read, in bytes. A burst of requests is less.
@@ -125,4 +126,4 @@ func (b *batch) fail(err error) {
 }
 
 // close closes the connection; what is pending is lost.
-func (b *batch) close() { b.fail(io.ErrClosedPipe) }
+func (b *batch) close() { b.fail(link.ErrClosed) }

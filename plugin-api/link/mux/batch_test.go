@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/link/internal/linktest"
 )
 
@@ -54,6 +55,19 @@ func TestBatchLosesNothingAndKeepsTheOrder(t *testing.T) {
 	sending.Wait()
 	b.close()
 	p.hungUp()
+}
+
+// TestWhoSendsIntoAnEndLearnsOfIt as who waits for an answer does: callers tell a broken link from other faults by the error.
+func TestWhoSendsIntoAnEndLearnsOfIt(t *testing.T) {
+	t.Parallel()
+	c, p := connPair(t)
+	b, err := newBatch(c)
+	require.NoError(t, err)
+	conn := &clientConn{batch: b, sides: &sides{}, exchanges: map[uint32]*exchange{}, done: make(chan struct{})}
+	require.NoError(t, p.Close())
+	conn.run()
+	require.ErrorIs(t, b.send(nil, true), io.ErrUnexpectedEOF)
+	require.ErrorIs(t, conn.enter(&exchange{}), io.ErrUnexpectedEOF)
 }
 
 func TestBatchNeverWaitsForItsPeer(t *testing.T) {
@@ -107,7 +121,7 @@ func TestBatchThatIsClosedWithWorkLeft(t *testing.T) {
 		require.NoError(t, b.send(make([]byte, maxPayload), true))
 	}
 	b.close() // goleak finds the goroutine that writes, if it goes on
-	require.ErrorIs(t, b.send(nil, true), io.ErrClosedPipe)
+	require.ErrorIs(t, b.send(nil, true), link.ErrClosed)
 }
 
 // working serves n exchanges at once and returns when all have ended.

@@ -32,6 +32,7 @@ func (c *clientConn) run() {
 			err = c.deliver(f)
 		}
 		if err != nil {
+			err = unexpected(err)
 			c.batch.fail(err)
 			c.end(err)
 			return
@@ -83,7 +84,7 @@ func (c *clientConn) end(err error) {
 	c.sides.closeIdle() // the module has closed its ends of them
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.err = unexpected(err)
+	c.err = err
 	for _, x := range c.exchanges {
 		x.wake()
 	}
