@@ -105,10 +105,10 @@ func TestSupervisionG4CrashLoop(t *testing.T) {
 	p.await("the crash loop", func() bool { return p.module("evil").State == "crash_loop" })
 	l := p.load("/api/v1/hello/greetings/x")
 	began := time.Now()
-	p.await("enough requests", func() bool {
+	require.Eventually(t, func() bool {
 		served = l.served.Load()
 		return l.failed.Load() > 0 || served >= int64(enough) && time.Since(began) >= lasting
-	})
+	}, lasting+patience, 10*time.Millisecond)
 	l.end()
 	require.Zero(t, l.failed.Load(), "of %d", served)
 	require.Greater(t, p.module("evil").Restarts, 3, "it kept crashing")
