@@ -125,7 +125,7 @@ func (x *exchange) writeHead() error {
 	if !x.watch.BeginAnswer() {
 		return errCut
 	}
-	if err := x.ctx.Err(); err != nil {
+	if err := x.ended(); err != nil { // by the clock: a timer may be late, and would cut an answer that it lets begin
 		return err
 	}
 	header := x.w.Header()
