@@ -17,7 +17,7 @@ const (
 	// coreGrowth is what the core's memory may grow by, whatever a module does (G5).
 	coreGrowth = 32 << 20
 	// noticeable is the least p99 of a neighbour that counts as a disturbance: below it the machine's own noise is larger.
-	noticeable = 20 * time.Millisecond
+	noticeable = 5 * time.Millisecond
 )
 
 // TestSupervisionG5BlastRadius lets one module take all it can get, in several ways: the core's memory stays, a neighbour

@@ -9,8 +9,8 @@ var ErrClosed = errors.New("the module's instance has been stopped")
 // os.ErrDeadlineExceeded (the client stalled), io.ErrUnexpectedEOF (it went away).
 var ErrRequestBody = errors.New("the request's body could not be read")
 
-// ErrStalled is what reading a client's body fails with when the client is too slow, where that is watched below the transport. Such
-// an error is os.ErrDeadlineExceeded, too: without this one it could not be told from a read that was broken off.
+// ErrStalled is what reading a client's body fails with when the client is too slow, where that is watched below the transport.
+// Such an error is os.ErrDeadlineExceeded, too: without this one it could not be told from a read that was broken off.
 var ErrStalled = errors.New("the client sends too slowly")
 
 // ExchangeError is an exchange that failed before anything of an answer was written to the client: the caller still can,

@@ -188,6 +188,13 @@ type moduleWriter struct {
 	throttle *Throttle
 }
 
+// Write implements io.Writer. It blocks while the module prints more than anybody could read.
+func (w *moduleWriter) Write(p []byte) (int, error) {
+	n, err := w.LineWriter.Write(p)
+	w.throttle.holdBack(len(p))
+	return n, err
+}
+
 // Close hands on the last line, and says what was dropped.
 func (w *moduleWriter) Close() error {
 	err := w.LineWriter.Close()

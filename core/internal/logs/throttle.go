@@ -13,6 +13,9 @@ const (
 	// reads, far below what would keep the core busy.
 	throttleRate  = 512 << 10
 	throttleBurst = 4 << 20
+	// flowRate bounds what is read of one module's output at all, in bytes a second after a burst of throttleBurst: only to
+	// throw away what a module can print in a second would keep the core busy. A module that prints more waits.
+	flowRate = 16 << 20
 	// recordCost is what a record costs beside its text, however short that is.
 	recordCost = 256
 	// dropPause is the time between two records that say how much was dropped.
@@ -20,9 +23,10 @@ const (
 )
 
 // Throttle bounds what one module logs, over all of its streams. What is beyond is dropped and counted; a record a second says
-// how much. It is safe for concurrent use.
+// how much. Far beyond, the module is held back. It is safe for concurrent use.
 type Throttle struct {
-	limit *rate.Limiter
+	limit *rate.Limiter // of what is logged
+	flow  *rate.Limiter // of what is read
 	now   func() time.Time
 
 	mu       sync.Mutex
@@ -34,7 +38,9 @@ type Throttle struct {
 
 // NewThrottle returns a throttle for one module.
 func NewThrottle() *Throttle {
-	return &Throttle{limit: rate.NewLimiter(throttleRate, throttleBurst), now: time.Now}
+	return &Throttle{
+		limit: rate.NewLimiter(throttleRate, throttleBurst), flow: rate.NewLimiter(flowRate, throttleBurst), now: time.Now,
+	}
 }
 
 // Dropped is how many lines have been dropped so far.
@@ -59,6 +65,17 @@ func (t *Throttle) admit(log hclog.Logger, line []byte) bool {
 		t.report(log, now)
 	}
 	return admitted
+}
+
+// holdBack waits until as much as n bytes more may be read: not at all, for a module that is no flood.
+func (t *Throttle) holdBack(n int) {
+	delay := t.flow.ReserveN(t.now(), min(n, throttleBurst)).Delay()
+	if delay <= 0 {
+		return
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	<-timer.C
 }
 
 // flush says what was dropped last.

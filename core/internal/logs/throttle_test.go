@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/time/rate"
 )
 
 // TestThrottle: a flood costs the core no more than its burst, whoever floods is told, and the next line passes.
@@ -21,6 +22,7 @@ func TestThrottle(t *testing.T) {
 	now := time.Unix(0, 0)
 	throttle := NewThrottle()
 	throttle.now = func() time.Time { return now }
+	throttle.flow = rate.NewLimiter(rate.Inf, 0)
 	noisy := NewModuleWriter(l.Logger.Named("module.noisy"), throttle)
 	calm := NewModuleWriter(l.Logger.Named("module.calm"), NewThrottle())
 
@@ -55,6 +57,22 @@ func TestThrottle(t *testing.T) {
 	require.Len(t, l.Store.Tail(Filter{Module: "calm"}), 1)
 }
 
+// TestAFloodIsHeldBack: it costs the core what it takes to read flowRate, not what the module can print.
+func TestAFloodIsHeldBack(t *testing.T) {
+	t.Parallel()
+	l, err := New(Options{Output: io.Discard, Format: "json"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	w := NewModuleWriter(l.Logger.Named("module.noisy"), NewThrottle())
+	block := bytes.Repeat([]byte("x"), 64<<10)
+	began := time.Now()
+	for range (throttleBurst + flowRate/4) / len(block) {
+		_, err := w.Write(block)
+		require.NoError(t, err)
+	}
+	require.GreaterOrEqual(t, time.Since(began), 240*time.Millisecond)
+}
+
 // TestWhatWasDroppedLastIsSaid when the stream ends, as it does when the process has died of it.
 func TestWhatWasDroppedLastIsSaid(t *testing.T) {
 	t.Parallel()
@@ -63,6 +81,7 @@ func TestWhatWasDroppedLastIsSaid(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
 	throttle := NewThrottle()
 	throttle.now = func() time.Time { return time.Unix(0, 0) }
+	throttle.flow = rate.NewLimiter(rate.Inf, 0)
 	w := NewModuleWriter(l.Logger.Named("module.noisy"), throttle)
 	_, err = w.Write(bytes.Repeat([]byte("x\n"), 2*throttleBurst/recordCost))
 	require.NoError(t, err)
