@@ -12,7 +12,7 @@ const (
 	// throttleRate and throttleBurst bound what one module logs, in bytes a second and bytes at once: far beyond what anybody
 	// reads, far below what would keep the core busy.
 	throttleRate  = 512 << 10
-	throttleBurst = 4 << 20
+	throttleBurst = 1 << 20
 	// flowRate bounds what is read of one module's output at all, in bytes a second after a burst of throttleBurst: only to
 	// throw away what a module can print in a second would keep the core busy. A module that prints more waits.
 	flowRate = 16 << 20
