@@ -58,6 +58,7 @@ func (p *platform) records(message string) (found []record) {
 type record struct {
 	Time    time.Time `json:"@timestamp"`
 	Message string    `json:"@message"`
+	Module  string    `json:"module"`
 	Reason  string    `json:"reason"`
 }
 

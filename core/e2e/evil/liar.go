@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
@@ -51,15 +52,16 @@ func serveLiar(m pluginapi.Module, e *evil, mode string) {
 // lies are the modes of a liar.
 func lies(mode string) bool {
 	switch mode {
-	case "hang-describe", "hang-init", "hang-health", "hang-drain", "hang-stop", "huge-describe", "hang-up":
+	case "hang-describe", "hang-init", "hang-health", "hang-drain", "hang-stop", "huge-describe", "hang-up",
+		"leave-describe", "slow-init", "deaf":
 		return true
 	}
 	return false
 }
 
-// hang answers never, whatever the caller's deadline.
+// hang answers never, whatever the caller's deadline. Who is deaf hears no signal either.
 func (l *liar) hang(mode string) {
-	if l.mode == mode {
+	if l.mode == mode || l.mode == "deaf" && (mode == "hang-drain" || mode == "hang-stop") {
 		sleep()
 	}
 }
@@ -67,6 +69,10 @@ func (l *liar) hang(mode string) {
 // Describe implements modulev1.ModuleServer.
 func (l *liar) Describe(ctx context.Context, req *modulev1.DescribeRequest) (*modulev1.DescribeResponse, error) {
 	l.hang("hang-describe")
+	if l.mode == "leave-describe" {
+		go l.grpc.Stop() // it closes its listener and connections, and lives on
+		sleep()
+	}
 	if l.mode == "huge-describe" {
 		return &modulev1.DescribeResponse{Routes: []string{strings.Repeat("x", 64<<20)}}, nil
 	}
@@ -76,6 +82,9 @@ func (l *liar) Describe(ctx context.Context, req *modulev1.DescribeRequest) (*mo
 // Init implements modulev1.ModuleServer.
 func (l *liar) Init(ctx context.Context, req *modulev1.InitRequest) (*modulev1.InitResponse, error) {
 	l.hang("hang-init")
+	if l.mode == "slow-init" {
+		time.Sleep(2 * time.Second)
+	}
 	return l.ModuleServer.Init(ctx, req)
 }
 

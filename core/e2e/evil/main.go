@@ -20,7 +20,7 @@ import (
 )
 
 func main() {
-	mode := os.Getenv("EVIL_MODE")
+	mode := modeOf()
 	misstart(mode)
 	e := &evil{}
 	module := pluginapi.Module{
@@ -52,6 +52,8 @@ func main() {
 		delete(module.Routes, "echo")
 	case "extra-route":
 		module.Routes["backdoor"] = module.Routes["echo"]
+	case "impostor": // offers what hello does
+		module.Routes = map[string]pluginapi.Handler{"greet": module.Routes["echo"]}
 	case "http1":
 		plugintest.ServeHTTP1(module)
 		return
@@ -91,6 +93,8 @@ func misstart(mode string) {
 	case "netrpc":
 		fmt.Println("1|1|unix|/tmp/x.sock|netrpc|")
 		sleep()
+	default:
+		mishandshake(mode)
 	}
 }
 

@@ -35,6 +35,7 @@ type runner struct {
 	reports     chan func()   // what run does next; see report
 	beside      sync.WaitGroup
 	retiring    int          // instances that are being stopped
+	launching   int          // launches that have not returned: one that was broken off still has a process to kill
 	orders      []chan error // who waits for the module to settle
 	stopReason  string
 
@@ -154,7 +155,9 @@ func (r *runner) perform(todo []action) {
 func (r *runner) beginLaunch(a action) {
 	ctx, cancel := context.WithCancel(r.life)
 	r.slots[a.slot].cancel = cancel
+	r.launching++
 	r.beside.Go(func() {
+		defer r.report(func() { r.launching-- })
 		defer cancel()
 		inst, took, err := r.launch(ctx)
 		if err != nil {
@@ -194,7 +197,9 @@ func (r *runner) notLaunched(a action, err error) {
 	if holds {
 		r.setBroken(true)
 	}
-	r.deliver(err)
+	if r.machine.wanted { // who waits for its stop did not ask for this launch
+		r.deliver(err)
+	}
 }
 
 // unwanted says that a launch was broken off on purpose.

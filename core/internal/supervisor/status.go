@@ -14,9 +14,10 @@ func (r *runner) log() hclog.Logger { return r.deps.Log.With("module", r.mod.Man
 // clients must not see.
 func (r *runner) publish() {
 	state, reason := r.machine.state()
+	ending := r.retiring
 	if state == Stopped {
 		reason = r.stopReason
-		if r.retiring > 0 {
+		if ending += r.launching; ending > 0 {
 			state = Draining
 		}
 	}
@@ -30,7 +31,7 @@ func (r *runner) publish() {
 		return
 	}
 	r.settle() // also after a failure: whoever waits for a first start has seen one
-	if r.retiring == 0 {
+	if ending == 0 {
 		r.deliver(nil)
 	}
 }
