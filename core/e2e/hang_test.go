@@ -86,40 +86,6 @@ func (p *platform) order(args ...string) {
 	require.Contains(p.t, []int{0, 1}, code, errOut)
 }
 
-// TestSupervisionG2StartsEnd: a start that goes wrong ends within its time, with the reason named and the whole tree dead,
-// and the rest of the platform serves. The other ways to go wrong are in TestBadStarts.
-func TestSupervisionG2StartsEnd(t *testing.T) {
-	t.Parallel()
-	cases := map[string]string{
-		"no-speech":     "startTimeout",
-		"grandchild":    "before it printed its handshake line",
-		"hang-describe": "describe",
-		"hang-init":     "init",
-		"hang-health":   "health",
-		"huge-describe": "larger than max",
-		"silent":        "startTimeout",
-	}
-	for mode, reason := range cases {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			dir := newDir(t, "hello", "evil")
-			began := time.Now()
-			p := launchBinary(t, dir, ownBinary(t, dir), options{env: []string{"EVIL_MODE=" + mode, "PLATFORMD_SUPERVISOR_RESTART_MAX=1"}})
-			report(t, proof{"G2", "a start ends: " + mode, 1}, nil)
-			p.await("the start to fail", func() bool { return len(p.records("the module did not start")) > 0 })
-			require.LessOrEqual(t, time.Since(began), bound(evilStart+time.Second))
-			p.await("the reason", func() bool {
-				view := p.module("evil")
-				return view.State == "crash_loop" && len(p.crashes("evil")) > 0
-			})
-			require.Contains(t, p.crashes("evil")[0].Reason, reason)
-			require.Equal(t, http.StatusOK, p.do(http.MethodGet, "/api/v1/hello/greetings/x", "", "").status)
-			p.cli("module", "stop", "evil")
-			require.Len(t, below(t, dir), 2, "the core and hello; what evil left is dead")
-		})
-	}
-}
-
 // TestSupervisionG2StoppedStarts stops the process before it shakes hands, and after.
 func TestSupervisionG2StoppedStarts(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -182,7 +183,7 @@ func (p *process) readStdout(stdout io.Reader, handshake *io.PipeWriter) {
 	raw, err := reader.ReadSlice('\n')
 	line := strings.TrimRight(string(raw), "\r\n")
 	if err == nil {
-		err = checkHandshake(line, p.dir)
+		err = errors.Join(checkHandshake(line, p.dir), checkSocket(line, p.dir))
 	} else {
 		err = p.noHandshake(line, err)
 	}
@@ -252,6 +253,31 @@ func checkHandshake(line, dir string) error {
 	if parts[2] != "unix" || !inside(parts[3], dir) {
 		return fmt.Errorf("the module listens on %s %s, only a unix socket in its runtime folder is accepted",
 			excerpt(parts[2]), excerpt(parts[3]))
+	}
+	return nil
+}
+
+// checkSocket refuses what only looks like a socket inside the folder: by a symbolic link a module could have go-plugin dial
+// any other one. Should the module put a link there a moment later, there is still TLS, for which only the module has the key.
+func checkSocket(line, dir string) error {
+	parts := strings.Split(line, "|")
+	if len(parts) < 5 || !inside(parts[3], dir) {
+		return nil // checkHandshake has said so
+	}
+	resolved, err := filepath.EvalSymlinks(filepath.Dir(parts[3]))
+	if err != nil {
+		return fmt.Errorf("look at the module's socket: %w", err)
+	}
+	folder, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return fmt.Errorf("look at the module's socket: %w", err)
+	}
+	info, err := os.Lstat(parts[3])
+	if err != nil {
+		return fmt.Errorf("look at the module's socket: %w", err)
+	}
+	if info.Mode().Type() != os.ModeSocket || resolved != folder && !inside(resolved, folder) {
+		return fmt.Errorf("the module listens on %s, which is no socket of its runtime folder", excerpt(parts[3]))
 	}
 	return nil
 }
