@@ -64,13 +64,20 @@ type Migrations struct {
 type Step struct {
 	ID   string
 	Down bool
+	// DryRun changes nothing: the statements are those that would run, as far as that can be told without running them.
+	DryRun bool
 }
 
 // Database says where the module's own data lives. The zero value means that the manifest does not grant `database`.
 type Database struct {
-	Driver      string // "sqlite"
-	Source      string // for sqlite: the path of the module's own file
+	Driver string // "sqlite" or "postgres"
+	// Source is the path of the module's own SQLite file, or a PostgreSQL URL with this process's own credentials.
+	Source      string
 	TablePrefix string // prefix of every table of the module: "blog_"
+	MaxConns    int    // the most connections that the process may open; 0 = no limit
+	// RootCertificates, PEM, are what a PostgreSQL server's own must be signed by; empty = the system's.
+	RootCertificates []byte
+	Ledger           string // the table that records which migrations have been applied
 }
 
 // Principal is who is calling, as the core authenticated it.

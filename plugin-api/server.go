@@ -71,7 +71,7 @@ func (s *server) Migrate(ctx context.Context, req *modulev1.MigrateRequest) (*mo
 	if s.module.Migrations == nil {
 		return nil, status.Error(codes.FailedPrecondition, "this module has no migrations")
 	}
-	step := Step{ID: req.GetId(), Down: req.GetDirection() == modulev1.Direction_DIRECTION_DOWN}
+	step := Step{ID: req.GetId(), Down: req.GetDirection() == modulev1.Direction_DIRECTION_DOWN, DryRun: req.GetDryRun()}
 	statements, err := s.module.Migrations.Run(ctx, databaseOf(req.GetDatabase()), step)
 	if err != nil {
 		return nil, status.Errorf(codes.Aborted, "migration %s: %v", step.ID, err)
@@ -214,7 +214,10 @@ func (s *server) stop(ctx context.Context) error {
 }
 
 func databaseOf(db *modulev1.Database) Database {
-	return Database{Driver: db.GetDriver(), Source: db.GetSource(), TablePrefix: db.GetTablePrefix()}
+	return Database{
+		Driver: db.GetDriver(), Source: db.GetSource(), TablePrefix: db.GetTablePrefix(), MaxConns: int(db.GetMaxConns()),
+		RootCertificates: db.GetRootCertificates(), Ledger: db.GetLedger(),
+	}
 }
 
 // sdkVersion is the version of this Go module as linked into the binary.

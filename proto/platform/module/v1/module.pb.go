@@ -115,7 +115,7 @@ type DescribeResponse struct {
 	Routes []string `protobuf:"bytes,1,rep,name=routes,proto3" json:"routes,omitempty"`
 	// Whether a catch-all http.Handler serves the manifest's routes that have no handler of their own.
 	Mount bool `protobuf:"varint,2,opt,name=mount,proto3" json:"mount,omitempty"`
-	// Migration ids in the order they must run.
+	// Migration ids in the order they must run; none if the manifest says `migrations: sql`.
 	Migrations []string `protobuf:"bytes,3,rep,name=migrations,proto3" json:"migrations,omitempty"`
 	// Version of the SDK the binary was built with; for people, never for decisions.
 	Sdk string `protobuf:"bytes,4,opt,name=sdk,proto3" json:"sdk,omitempty"`
@@ -193,12 +193,19 @@ func (x *DescribeResponse) GetLink() uint32 {
 // Database is where a module's own data lives. It travels on the handshake connection only.
 type Database struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "sqlite".
+	// "sqlite" or "postgres".
 	Driver string `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
-	// The driver's data source: for sqlite the path of the module's own file.
+	// The driver's data source: for sqlite the path of the module's own file, for postgres a URL (libpq, "Connection URIs") with
+	// credentials that are this process's alone: the role's search_path leads to the module's own schema.
 	Source string `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
 	// Prefix of every table of the module, with its underscore: "blog_".
-	TablePrefix   string `protobuf:"bytes,3,opt,name=table_prefix,json=tablePrefix,proto3" json:"table_prefix,omitempty"`
+	TablePrefix string `protobuf:"bytes,3,opt,name=table_prefix,json=tablePrefix,proto3" json:"table_prefix,omitempty"`
+	// How many connections the process may open at once; 0 = as many as it likes.
+	MaxConns int32 `protobuf:"varint,4,opt,name=max_conns,json=maxConns,proto3" json:"max_conns,omitempty"`
+	// Certificates, PEM, that the server's own must be signed by; empty = the system's. postgres only.
+	RootCertificates []byte `protobuf:"bytes,5,opt,name=root_certificates,json=rootCertificates,proto3" json:"root_certificates,omitempty"`
+	// The table that records which migrations have been applied, with its schema if it is not the module's own.
+	Ledger        string `protobuf:"bytes,6,opt,name=ledger,proto3" json:"ledger,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -254,12 +261,35 @@ func (x *Database) GetTablePrefix() string {
 	return ""
 }
 
+func (x *Database) GetMaxConns() int32 {
+	if x != nil {
+		return x.MaxConns
+	}
+	return 0
+}
+
+func (x *Database) GetRootCertificates() []byte {
+	if x != nil {
+		return x.RootCertificates
+	}
+	return nil
+}
+
+func (x *Database) GetLedger() string {
+	if x != nil {
+		return x.Ledger
+	}
+	return ""
+}
+
 type MigrateRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Database *Database              `protobuf:"bytes,1,opt,name=database,proto3" json:"database,omitempty"`
 	// One of DescribeResponse.migrations.
-	Id            string    `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	Direction     Direction `protobuf:"varint,3,opt,name=direction,proto3,enum=platform.module.v1.Direction" json:"direction,omitempty"`
+	Id        string    `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Direction Direction `protobuf:"varint,3,opt,name=direction,proto3,enum=platform.module.v1.Direction" json:"direction,omitempty"`
+	// Run nothing: answer with the SQL that would run, as far as it can be told without running it.
+	DryRun        bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -313,6 +343,13 @@ func (x *MigrateRequest) GetDirection() Direction {
 		return x.Direction
 	}
 	return Direction_DIRECTION_UNSPECIFIED
+}
+
+func (x *MigrateRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
 }
 
 type MigrateResponse struct {
@@ -804,15 +841,19 @@ const file_platform_module_v1_module_proto_rawDesc = "" +
 	"migrations\x18\x03 \x03(\tR\n" +
 	"migrations\x12\x10\n" +
 	"\x03sdk\x18\x04 \x01(\tR\x03sdk\x12\x12\n" +
-	"\x04link\x18\x05 \x01(\rR\x04link\"]\n" +
+	"\x04link\x18\x05 \x01(\rR\x04link\"\xbf\x01\n" +
 	"\bDatabase\x12\x16\n" +
 	"\x06driver\x18\x01 \x01(\tR\x06driver\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12!\n" +
-	"\ftable_prefix\x18\x03 \x01(\tR\vtablePrefix\"\x97\x01\n" +
+	"\ftable_prefix\x18\x03 \x01(\tR\vtablePrefix\x12\x1b\n" +
+	"\tmax_conns\x18\x04 \x01(\x05R\bmaxConns\x12+\n" +
+	"\x11root_certificates\x18\x05 \x01(\fR\x10rootCertificates\x12\x16\n" +
+	"\x06ledger\x18\x06 \x01(\tR\x06ledger\"\xb0\x01\n" +
 	"\x0eMigrateRequest\x128\n" +
 	"\bdatabase\x18\x01 \x01(\v2\x1c.platform.module.v1.DatabaseR\bdatabase\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12;\n" +
-	"\tdirection\x18\x03 \x01(\x0e2\x1d.platform.module.v1.DirectionR\tdirection\"1\n" +
+	"\tdirection\x18\x03 \x01(\x0e2\x1d.platform.module.v1.DirectionR\tdirection\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"1\n" +
 	"\x0fMigrateResponse\x12\x1e\n" +
 	"\n" +
 	"statements\x18\x01 \x03(\tR\n" +
