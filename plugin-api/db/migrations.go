@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/db/ledger"
 	"github.com/platformd/platformd/plugin-api/db/sqlite"
+	"github.com/platformd/platformd/plugin-api/db/step"
 )
 
 // Migration is one step of a module's schema, applied once and for ever: never edit one that has been released, add
@@ -32,18 +34,20 @@ func Migrations(steps ...Migration) *pluginapi.Migrations {
 	s := set{steps: slices.Clone(steps)}
 	for _, step := range steps {
 		s.ids = append(s.ids, step.ID)
+		s.declared = append(s.declared, ledger.Declared{ID: step.ID})
 	}
 	return &pluginapi.Migrations{IDs: slices.Clone(s.ids), Run: s.run}
 }
 
 type set struct {
-	steps []Migration
-	ids   []string
+	steps    []Migration
+	ids      []string
+	declared []ledger.Declared
 }
 
 // run implements pluginapi.Migrations.Run.
-func (s set) run(ctx context.Context, database pluginapi.Database, step pluginapi.Step) (statements []string, err error) {
-	change, err := s.find(step)
+func (s set) run(ctx context.Context, database pluginapi.Database, wanted pluginapi.Step) (statements []string, err error) {
+	change, err := s.find(wanted)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +56,8 @@ func (s set) run(ctx context.Context, database pluginapi.Database, step pluginap
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, Close(db)) }()
-	return s.apply(ctx, db, step, change)
+	table := cmp.Or(database.Ledger, ledger.Table)
+	return step.Run(ctx, db, table, step.Step{ID: wanted.ID, Down: wanted.Down, Declared: s.declared, Change: change})
 }
 
 func (s set) find(step pluginapi.Step) (change func(*gorm.DB) error, err error) {
@@ -71,47 +76,4 @@ func (s set) find(step pluginapi.Step) (change func(*gorm.DB) error, err error) 
 		return s.steps[at].Down, nil
 	}
 	return s.steps[at].Up, nil
-}
-
-// apply runs the step and writes its ledger row in one transaction. The transaction holds the file's write lock from its
-// first moment, so that what the ledger says stays true until the commit: of several processes that run the same step, one
-// does, and the others find it done. They answer with what was recorded then.
-func (s set) apply(ctx context.Context, db *gorm.DB, step pluginapi.Step, change func(*gorm.DB) error) ([]string, error) {
-	tx, err := begin(ctx, db)
-	if err != nil {
-		return nil, err
-	}
-	defer tx.rollback()
-	applied, err := tx.applied()
-	if err != nil {
-		return nil, err
-	}
-	done, err := s.done(applied, step)
-	if err != nil {
-		return nil, err
-	}
-	if done {
-		return ledger.Statements(tx.own, step.ID)
-	}
-	return tx.apply(step, change, len(applied)+1)
-}
-
-// done reports whether the step has been applied before, or the reason why it must not be now.
-func (s set) done(applied []string, step pluginapi.Step) (bool, error) {
-	pending, err := ledger.Plan(applied, s.ids)
-	if err != nil {
-		return false, err
-	}
-	switch {
-	case step.Down && (len(applied) == 0 || applied[len(applied)-1] != step.ID):
-		return false, fmt.Errorf("migration %s is not the last one applied (fix: undo the later ones first)", step.ID)
-	case step.Down:
-		return false, nil
-	case slices.Contains(applied, step.ID):
-		return true, nil
-	case pending[0] != step.ID:
-		return false, fmt.Errorf("migration %s comes after %s, which has not been applied (fix: apply that one first)",
-			step.ID, pending[0])
-	}
-	return false, nil
 }

@@ -62,7 +62,7 @@ func up(t *testing.T, database pluginapi.Database, steps ...db.Migration) {
 // applied is what the ledger says.
 func applied(t *testing.T, gdb *gorm.DB) []string {
 	t.Helper()
-	rows, err := ledger.Read(gdb)
+	rows, err := ledger.Read(gdb, ledger.Table)
 	require.NoError(t, err)
 	return ledger.IDs(rows)
 }
@@ -82,12 +82,12 @@ func TestRunAppliesAStepAndItsRow(t *testing.T) {
 	}, statements)
 
 	gdb := open(t, database)
-	rows, err := ledger.Read(gdb)
+	rows, err := ledger.Read(gdb, ledger.Table)
 	require.NoError(t, err)
 	require.Len(t, rows, 1)
 	require.Equal(t, "0001_posts", rows[0].ID)
 	require.WithinRange(t, rows[0].AppliedAt, before, time.Now().Add(time.Second))
-	kept, err := ledger.Statements(gdb, "0001_posts")
+	kept, err := ledger.Statements(gdb, ledger.Table, "0001_posts")
 	require.NoError(t, err)
 	require.Equal(t, statements, kept)
 	require.NoError(t, gdb.Create(&Post{Slug: "a"}).Error)

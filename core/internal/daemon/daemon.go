@@ -179,7 +179,15 @@ func (d *daemon) serve(ctx context.Context) error {
 	running, stopModules := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopModules()
 	stopped := make(chan struct{})
-	go func() { defer close(stopped); d.supervisor.Run(running) }()
+	go func() {
+		defer close(stopped)
+		var data sync.WaitGroup
+		lending, takeBack := context.WithCancel(context.WithoutCancel(running)) // outlasts the modules, which use it to the end
+		data.Go(func() { d.storage.Run(lending) })
+		d.supervisor.Run(running)
+		takeBack()
+		data.Wait()
+	}()
 
 	parts, ctx := errgroup.WithContext(ctx)
 	parts.Go(func() error { return d.gateway.Serve(ctx, d.listener) })

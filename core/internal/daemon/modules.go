@@ -17,9 +17,7 @@ import (
 	"github.com/platformd/platformd/core/internal/host"
 	"github.com/platformd/platformd/core/internal/instance"
 	"github.com/platformd/platformd/core/internal/logs"
-	"github.com/platformd/platformd/core/internal/migrate"
 	"github.com/platformd/platformd/core/internal/supervisor"
-	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
 // errDisabled is the operator's wish, not a failure.
@@ -43,6 +41,7 @@ func (d *daemon) openSupervisor(context.Context) error {
 		Registry: d.registry,
 		Log:      d.log.Named("supervisor"),
 		Migrate:  d.migrate,
+		Database: d.lend,
 		Services: d.services,
 		Output:   d.output,
 		Changed:  d.metrics.moduleChanged,
@@ -129,9 +128,7 @@ func (d *daemon) resolveModule(mod *catalog.Module) (*supervisor.Module, error) 
 		Attach: slices.Contains(d.options.Attach, m.Name),
 	}
 	if m.Grants.Database {
-		database := d.storage.Module(m.Name)
-		resolved.Data = filepath.Dir(database.Source)
-		resolved.Storage = &modulev1.Database{Driver: database.Driver, Source: database.Source, TablePrefix: database.TablePrefix}
+		resolved.Data = d.storage.Folder(m.Name)
 	}
 	return resolved, nil
 }
@@ -155,19 +152,6 @@ func environment(names []string) []string {
 		}
 	}
 	return entries
-}
-
-// migrate lets the migrator run the module's steps in its own process.
-func (d *daemon) migrate(ctx context.Context, mod *supervisor.Module, inst *instance.Instance, ids []string) error {
-	return d.migrator.Run(ctx, migrate.Module{
-		Name: mod.Manifest.Name, IDs: ids, Database: d.storage.Module(mod.Manifest.Name),
-		Run: func(ctx context.Context, id string) ([]string, error) {
-			answer, err := inst.Migrate(ctx, &modulev1.MigrateRequest{
-				Database: mod.Storage, Id: id, Direction: modulev1.Direction_DIRECTION_UP,
-			})
-			return answer.GetStatements(), err
-		},
-	})
 }
 
 func (d *daemon) services(mod *supervisor.Module) func(*grpc.Server) {

@@ -45,6 +45,7 @@ type Instance struct {
 	data   transport
 
 	printed    []io.Closer // streams that go-plugin writes to
+	endings    endings
 	inflight   atomic.Int64
 	places     atomic.Int64          // those in flight that Spec.Concurrency bounds
 	queue      atomic.Pointer[queue] // of the registry that the instance is in
@@ -260,6 +261,9 @@ func (i *Instance) awaitDrained(ctx context.Context) {
 	}
 }
 
+// OnEnd has act called once the process is dead, or at once if it is. What is called must not block: a stop waits for it.
+func (i *Instance) OnEnd(act func()) { i.endings.add(act) }
+
 // End kills the process tree and returns when the process is reaped; Kill has still to be called.
 func (i *Instance) End() {
 	i.draining.Store(true)
@@ -281,6 +285,7 @@ func (i *Instance) discard() {
 		i.proc.kill()
 		<-i.proc.done
 	}
+	i.endings.run()
 	if i.data != nil {
 		i.data.Close()
 	}

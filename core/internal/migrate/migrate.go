@@ -97,11 +97,7 @@ func (g *Migrator) pending(ctx context.Context, m Module) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	applied := make([]string, len(rows))
-	for i, row := range rows {
-		applied[i] = row.ID
-	}
-	pending, err := ledger.Plan(applied, m.IDs)
+	pending, err := ledger.Plan(ledger.IDs(rows), m.IDs)
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", m.Name, err)
 	}

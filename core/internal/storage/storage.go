@@ -28,15 +28,12 @@ const ledgerWait = 10 * time.Second
 
 // Database says where a module's own data lives; it has the shape of what the module is told.
 type Database struct {
-	Driver      string // "sqlite"
-	Source      string // for sqlite: the absolute path of the module's own file
-	TablePrefix string // prefix of every table of the module: "blog_"
-}
-
-// Applied is one migration that a module's database has been through.
-type Applied struct {
-	ID string
-	At time.Time // UTC
+	Driver           string // "sqlite" or "postgres"
+	Source           string // the absolute path of the module's own file, or a PostgreSQL URL with a process's own credentials
+	TablePrefix      string // prefix of every table of the module: "blog_"
+	MaxConns         int    // the most connections that the process may open; 0 = no limit
+	RootCertificates []byte // PEM: what a PostgreSQL server's own must be signed by; empty = the system's
+	Ledger           string // the table that records which migrations have been applied
 }
 
 // Storage is safe for concurrent use.
@@ -70,12 +67,16 @@ func (s *Storage) Module(name string) Database {
 		Driver:      driverSQLite,
 		Source:      filepath.Join(s.dir, "modules", name, name+".db"),
 		TablePrefix: name + "_",
+		Ledger:      ledger.Table,
 	}
 }
 
+// Folder is what the module's process must be able to write for the sake of its data; "" = nothing.
+func (s *Storage) Folder(name string) string { return filepath.Dir(s.Module(name).Source) }
+
 // Ledger returns the migrations that a module's database has been through, in their order; none if the module has no
 // database yet. It changes nothing.
-func (s *Storage) Ledger(ctx context.Context, name string) (applied []Applied, err error) {
+func (s *Storage) Ledger(ctx context.Context, name string) (applied []ledger.Row, err error) {
 	file := s.Module(name).Source
 	switch info, err := os.Lstat(file); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -90,13 +91,9 @@ func (s *Storage) Ledger(ctx context.Context, name string) (applied []Applied, e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, sqlite.Close(db)) }()
-	rows, err := ledger.Read(db.WithContext(ctx))
+	applied, err = ledger.Read(db.WithContext(ctx), ledger.Table)
 	if err != nil {
 		return nil, fmt.Errorf("database of module %s: %w", name, err)
-	}
-	applied = make([]Applied, len(rows))
-	for i, row := range rows {
-		applied[i] = Applied{ID: row.ID, At: row.AppliedAt}
 	}
 	return applied, nil
 }

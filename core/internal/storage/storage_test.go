@@ -61,7 +61,7 @@ func TestModuleHasItsOwnFile(t *testing.T) {
 	t.Chdir(dir)
 	s := open(t, "data")
 	require.Equal(t, storage.Database{
-		Driver: "sqlite", Source: filepath.Join(dir, "data", "modules", "blog", "blog.db"), TablePrefix: "blog_",
+		Driver: "sqlite", Source: filepath.Join(dir, "data", "modules", "blog", "blog.db"), TablePrefix: "blog_", Ledger: ledger.Table,
 	}, s.Module("blog"), "absolute, whatever data.dir says: the module works in another folder")
 	require.NoDirExists(t, filepath.Join(dir, "data", "modules"))
 }
@@ -89,12 +89,13 @@ func TestLedger(t *testing.T) {
 	require.Empty(t, applied, "a database without a ledger")
 
 	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	require.NoError(t, ledger.Ensure(db))
-	require.NoError(t, db.Create(&ledger.Row{Position: 2, ID: "0002", AppliedAt: at.Add(time.Second), Statements: []string{}}).Error)
-	require.NoError(t, db.Create(&ledger.Row{Position: 1, ID: "0001", AppliedAt: at, Statements: []string{}}).Error)
+	require.NoError(t, ledger.Ensure(db, ledger.Table))
+	require.NoError(t, db.Table(ledger.Table).Create(&ledger.Row{Position: 2, ID: "0002", AppliedAt: at.Add(time.Second), Statements: []string{}}).Error)
+	require.NoError(t, db.Table(ledger.Table).Create(&ledger.Row{Position: 1, ID: "0001", AppliedAt: at, Statements: []string{}}).Error)
 	applied, err = s.Ledger(t.Context(), "blog")
 	require.NoError(t, err)
-	require.Equal(t, []storage.Applied{{ID: "0001", At: at}, {ID: "0002", At: at.Add(time.Second)}}, applied)
+	require.Equal(t, []ledger.Row{{Position: 1, ID: "0001", AppliedAt: at}, {Position: 2, ID: "0002", AppliedAt: at.Add(time.Second)}},
+		applied)
 }
 
 func TestLedgerOfAFileThatIsNone(t *testing.T) {

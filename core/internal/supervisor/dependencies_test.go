@@ -10,14 +10,13 @@ import (
 
 	"github.com/platformd/platformd/core/internal/instance"
 	"github.com/platformd/platformd/core/internal/supervisor"
-	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
 // TestHeldUntilItsDependencyWorks: a module whose required one failed its migration is held, named with the reason, and
 // starts by itself once an operator has brought that one up.
 func TestHeldUntilItsDependencyWorks(t *testing.T) {
 	t.Parallel()
-	base := module(t, "base", "", func(mod *supervisor.Module) { mod.Storage = &modulev1.Database{} })
+	base := module(t, "base", "", func(mod *supervisor.Module) { mod.Manifest.Grants.Database = true })
 	user := module(t, "user", "", func(mod *supervisor.Module) {
 		mod.After = []string{"base"}
 		mod.Manifest.Requires.Modules = map[string]string{"base": "*"}

@@ -25,6 +25,7 @@ import (
 	"github.com/platformd/platformd/core/internal/supervisor"
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/manifest"
+	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
 // patience bounds every wait for a state on a busy machine.
@@ -97,6 +98,9 @@ func newBenchWith(t *testing.T, change func(*supervisor.Deps), modules ...*super
 		Log:      hclog.NewNullLogger(),
 		Migrate: func(context.Context, *supervisor.Module, *instance.Instance, []string) error {
 			return nil
+		},
+		Database: func(context.Context, *supervisor.Module, *instance.Instance) (*modulev1.Database, error) {
+			return &modulev1.Database{}, nil
 		},
 		Services: func(*supervisor.Module) func(*grpc.Server) { return func(*grpc.Server) {} },
 		Output:   func(string) io.WriteCloser { return discard{} },

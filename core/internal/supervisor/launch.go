@@ -108,7 +108,12 @@ func (r *runner) makeReady(ctx context.Context, inst *instance.Instance, patienc
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	m := r.mod.Manifest
-	init := &modulev1.InitRequest{Name: m.Name, Version: m.Version, Config: r.mod.Config, Database: r.mod.Storage}
+	init := &modulev1.InitRequest{Name: m.Name, Version: m.Version, Config: r.mod.Config}
+	if m.Grants.Database {
+		if init.Database, err = r.deps.Database(ctx, r.mod, inst); err != nil {
+			return fmt.Errorf("database: %w", err)
+		}
+	}
 	if err := inst.Init(ctx, init); err != nil {
 		return fmt.Errorf("init: %w", err)
 	}
@@ -135,7 +140,7 @@ func (r *runner) describe(ctx context.Context, inst *instance.Instance, patience
 }
 
 func (r *runner) migrate(ctx context.Context, inst *instance.Instance, ids []string) error {
-	if r.mod.Storage == nil {
+	if !r.mod.Manifest.Grants.Database {
 		return nil // nothing to migrate; without ids there may still be a ledger that wants some
 	}
 	ctx, cancel := context.WithTimeout(ctx, migrateTimeout)

@@ -24,10 +24,9 @@ import (
 // Module is what the supervisor runs: a catalog entry and what config.yaml says about it.
 type Module struct {
 	*catalog.Module
-	Config  []byte // JSON, validated
-	Budget  Budget
-	Env     []string
-	Storage *modulev1.Database // nil unless the manifest grants it
+	Config []byte // JSON, validated
+	Budget Budget
+	Env    []string
 	// Attach leaves the module to a debugger: nothing asks whether it hangs.
 	Attach bool
 	Data   string // folder that its process may write; "" = none
@@ -40,6 +39,9 @@ type Deps struct {
 	Log      hclog.Logger
 	// Migrate runs the module's pending migrations in the instance; ids are all that its binary declares.
 	Migrate func(ctx context.Context, mod *Module, inst *instance.Instance, ids []string) error
+	// Database gives the instance, which is about to be initialised, access to the module's data; it is called only if the
+	// manifest grants a database. What it gives is the instance's until its end.
+	Database func(ctx context.Context, mod *Module, inst *instance.Instance) (*modulev1.Database, error)
 	// Services returns what the module may ask of the core.
 	Services func(mod *Module) func(*grpc.Server)
 	// Output opens one stream of what the module prints.

@@ -14,7 +14,9 @@ import (
 	"gorm.io/gorm"
 )
 
-// Table holds one row per applied migration. Its name is outside of every module's table prefix.
+// Table is the ledger of a database that is the module's alone, such as an SQLite file: one row per applied migration. Its
+// name is outside of every module's table prefix. Where modules share a database, each ledger has a name of its own, and lies
+// out of the module's reach except for its rows.
 const Table = "platformd_migrations"
 
 // maxRows bounds what Read takes from a file that the reader did not write.
@@ -26,22 +28,31 @@ type Row struct {
 	Position  int       `gorm:"not null"`
 	ID        string    `gorm:"primaryKey;size:100"`
 	AppliedAt time.Time `gorm:"not null"`
+	// Checksum is that of what the step is made of, in hex; empty for Go functions, whose bodies nobody can compare.
+	Checksum string `gorm:"size:64;not null;default:''"`
+	// Unfinished marks a step that runs outside of a transaction and has not come to its end; Progress counts the statements
+	// of it that have. It is always the last row.
+	Unfinished bool `gorm:"not null;default:false"`
+	Progress   int  `gorm:"not null;default:0"`
 	// DurationMS is how long the step took, in milliseconds, without its commit.
 	DurationMS int64 `gorm:"column:duration_ms;not null"`
 	// Statements is the SQL that ran, without its values. Read leaves it empty, Statements gets it.
 	Statements []string `gorm:"type:text;serializer:json;not null"`
 }
 
-// TableName implements gorm's schema.Tabler.
-func (Row) TableName() string { return Table }
+// Declared is one migration as the module declares it.
+type Declared struct {
+	ID       string
+	Checksum string // as in Row
+}
 
 // Ensure makes the table if there is none.
-func Ensure(tx *gorm.DB) error {
-	exists, err := exists(tx)
+func Ensure(tx *gorm.DB, table string) error {
+	exists, err := exists(tx, table)
 	if err != nil || exists {
 		return err
 	}
-	if err := tx.Migrator().CreateTable(&Row{}); err != nil {
+	if err := tx.Table(table).Migrator().CreateTable(&Row{}); err != nil {
 		return fmt.Errorf("make the migration ledger: %w", err)
 	}
 	return nil
@@ -49,12 +60,12 @@ func Ensure(tx *gorm.DB) error {
 
 // Read returns the applied migrations in order; none if there is no ledger yet. What it reads may have been tampered with
 // (a module owns its file): it ends at the first row that cannot be ours, and takes no more than a bounded amount.
-func Read(tx *gorm.DB) ([]Row, error) {
-	exists, err := exists(tx)
+func Read(tx *gorm.DB, table string) ([]Row, error) {
+	exists, err := exists(tx, table)
 	if err != nil || !exists {
 		return nil, err
 	}
-	applied, err := scan(tx)
+	applied, err := scan(tx, table)
 	if err != nil {
 		return nil, fmt.Errorf("read the migration ledger: %w", err)
 	}
@@ -62,8 +73,8 @@ func Read(tx *gorm.DB) ([]Row, error) {
 }
 
 // scan goes row by row because GORM's Find goes on after an error and keeps them all.
-func scan(tx *gorm.DB) (applied []Row, err error) {
-	rows, err := tx.Model(&Row{}).Select("position, substr(id, 1, ?), applied_at, duration_ms", maxID+1).
+func scan(tx *gorm.DB, table string) (applied []Row, err error) {
+	rows, err := tx.Table(table).Select("position, substr(id, 1, ?), applied_at, duration_ms", maxID+1).
 		Order("position").Rows()
 	if err != nil {
 		return nil, err
@@ -75,10 +86,10 @@ func scan(tx *gorm.DB) (applied []Row, err error) {
 			return nil, fmt.Errorf("%w (fix: restore a backup)", err)
 		}
 		if err := checkID(row.ID); err != nil {
-			return nil, fmt.Errorf("%s holds a row that no migration wrote: id %q (fix: restore a backup)", Table, row.ID)
+			return nil, fmt.Errorf("%s holds a row that no migration wrote: id %q (fix: restore a backup)", table, row.ID)
 		}
 		if len(applied) == maxRows {
-			return nil, fmt.Errorf("%s has over %d rows (fix: restore a backup)", Table, maxRows)
+			return nil, fmt.Errorf("%s has over %d rows (fix: restore a backup)", table, maxRows)
 		}
 		applied = append(applied, row)
 	}
@@ -86,9 +97,9 @@ func scan(tx *gorm.DB) (applied []Row, err error) {
 }
 
 // Statements returns what the ledger keeps of one applied migration.
-func Statements(tx *gorm.DB, id string) ([]string, error) {
+func Statements(tx *gorm.DB, table, id string) ([]string, error) {
 	var row Row
-	if err := tx.Take(&row, "id = ?", id).Error; err != nil {
+	if err := tx.Table(table).Take(&row, "id = ?", id).Error; err != nil {
 		return nil, fmt.Errorf("read the migration ledger: %w", err)
 	}
 	return row.Statements, nil
@@ -104,10 +115,10 @@ func IDs(rows []Row) []string {
 }
 
 // exists lists the tables rather than asking Migrator().HasTable, which takes every error for "no".
-func exists(tx *gorm.DB) (bool, error) {
+func exists(tx *gorm.DB, table string) (bool, error) {
 	tables, err := tx.Migrator().GetTables()
 	if err != nil {
 		return false, fmt.Errorf("look for the migration ledger: %w", err)
 	}
-	return slices.Contains(tables, Table), nil
+	return slices.Contains(tables, table), nil
 }

@@ -22,7 +22,7 @@ func database(t *testing.T) *gorm.DB {
 
 func TestReadWithoutALedger(t *testing.T) {
 	t.Parallel()
-	rows, err := ledger.Read(database(t))
+	rows, err := ledger.Read(database(t), ledger.Table)
 	require.NoError(t, err)
 	require.Empty(t, rows)
 }
@@ -30,8 +30,8 @@ func TestReadWithoutALedger(t *testing.T) {
 func TestRowsComeBackInOrder(t *testing.T) {
 	t.Parallel()
 	db := database(t)
-	require.NoError(t, ledger.Ensure(db))
-	require.NoError(t, ledger.Ensure(db), "twice is once")
+	require.NoError(t, ledger.Ensure(db, ledger.Table))
+	require.NoError(t, ledger.Ensure(db, ledger.Table), "twice is once")
 	at := time.Date(2026, 5, 1, 12, 0, 0, 1000, time.UTC)
 	for _, row := range []ledger.Row{
 		{Position: 2, ID: "a_second", AppliedAt: at, Statements: []string{}},
@@ -40,26 +40,26 @@ func TestRowsComeBackInOrder(t *testing.T) {
 		require.NoError(t, db.Create(&row).Error)
 	}
 
-	rows, err := ledger.Read(db)
+	rows, err := ledger.Read(db, ledger.Table)
 	require.NoError(t, err)
 	require.Equal(t, []ledger.Row{
 		{Position: 1, ID: "z_first", AppliedAt: at, DurationMS: 7}, {Position: 2, ID: "a_second", AppliedAt: at},
 	}, rows)
 	require.Equal(t, []string{"z_first", "a_second"}, ledger.IDs(rows))
 
-	statements, err := ledger.Statements(db, "z_first")
+	statements, err := ledger.Statements(db, ledger.Table, "z_first")
 	require.NoError(t, err)
 	require.Equal(t, []string{"CREATE TABLE x (n integer)"}, statements)
-	_, err = ledger.Statements(db, "none")
+	_, err = ledger.Statements(db, ledger.Table, "none")
 	require.ErrorIs(t, err, gorm.ErrRecordNotFound)
 }
 
 func TestAnIDIsAppliedOnce(t *testing.T) {
 	t.Parallel()
 	db := database(t)
-	require.NoError(t, ledger.Ensure(db))
-	require.NoError(t, db.Create(&ledger.Row{Position: 1, ID: "a", Statements: []string{}}).Error)
-	require.ErrorIs(t, db.Create(&ledger.Row{Position: 2, ID: "a", Statements: []string{}}).Error, gorm.ErrDuplicatedKey)
+	require.NoError(t, ledger.Ensure(db, ledger.Table))
+	require.NoError(t, db.Table(ledger.Table).Create(&ledger.Row{Position: 1, ID: "a", Statements: []string{}}).Error)
+	require.ErrorIs(t, db.Table(ledger.Table).Create(&ledger.Row{Position: 2, ID: "a", Statements: []string{}}).Error, gorm.ErrDuplicatedKey)
 }
 
 // An error must not pass for an empty ledger: every migration would run again.
@@ -69,9 +69,9 @@ func TestAFailureIsNotAnEmptyLedger(t *testing.T) {
 	sqlDB, err := db.DB()
 	require.NoError(t, err)
 	require.NoError(t, sqlDB.Close())
-	_, err = ledger.Read(db)
+	_, err = ledger.Read(db, ledger.Table)
 	require.ErrorContains(t, err, "closed")
-	require.ErrorContains(t, ledger.Ensure(db), "closed")
+	require.ErrorContains(t, ledger.Ensure(db, ledger.Table), "closed")
 }
 
 // A module's file is the module's to write; the core is not hurt by what it finds there.
@@ -87,10 +87,10 @@ func TestATamperedLedgerIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := database(t)
-			require.NoError(t, ledger.Ensure(db))
+			require.NoError(t, ledger.Ensure(db, ledger.Table))
 			insert := "INSERT INTO platformd_migrations (position, id, applied_at, duration_ms, statements) "
 			require.NoError(t, db.Exec(insert+test.rows).Error)
-			_, err := ledger.Read(db)
+			_, err := ledger.Read(db, ledger.Table)
 			require.ErrorContains(t, err, test.says)
 			require.ErrorContains(t, err, "fix: ")
 			require.Less(t, len(err.Error()), 1000)
