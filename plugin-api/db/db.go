@@ -13,6 +13,7 @@ import (
 	"gorm.io/gorm/schema"
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
+	"github.com/platformd/platformd/plugin-api/db/internal/session"
 	"github.com/platformd/platformd/plugin-api/db/sqlite"
 )
 
@@ -49,13 +50,9 @@ func open(ctx context.Context, database pluginapi.Database, o sqlite.Options) (*
 		return nil, fmt.Errorf("database driver %q is not known to this module's SDK (fix: build the module with the "+
 			"platform's version of plugin-api/db)", database.Driver)
 	}
-	o.Naming = schema.NamingStrategy{TablePrefix: database.TablePrefix, IdentifierMaxLength: maxIdentifier}
+	o.Naming = schema.NamingStrategy{TablePrefix: database.TablePrefix, IdentifierMaxLength: session.MaxIdentifier}
 	if o.Log == nil {
 		o.Log = hclog.NewNullLogger()
 	}
 	return sqlite.Open(ctx, database.Source, o)
 }
-
-// maxIdentifier is the longest name of a table, column or index, in characters: PostgreSQL's limit, kept everywhere so that
-// a schema means the same on every database.
-const maxIdentifier = 63

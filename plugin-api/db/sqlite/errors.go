@@ -2,12 +2,14 @@ package sqlite
 
 import (
 	"errors"
-	"fmt"
 
+	"google.golang.org/grpc/codes"
 	gormsqlite "gorm.io/driver/sqlite"
 	"gorm.io/gorm"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/platformd/platformd/plugin-api/db/internal/session"
 )
 
 // Conditions of the file itself. Errors of any query match them with errors.Is, and carry SQLite's own message.
@@ -25,14 +27,13 @@ var (
 func translate(err error) error {
 	var native *sqlite.Error
 	if !errors.As(err, &native) {
-		return err
+		return session.Name(err, nil)
 	}
-	name := nameOf(native.Code())
-	if name == nil || errors.Is(err, name) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", name, err)
+	return session.Name(err, nameOf(native.Code()), ours)
 }
+
+// ours is the one condition of a file that is a client's business too.
+var ours = session.Condition{Name: ErrBusy, Code: codes.Aborted, Public: "somebody else is writing: try again"}
 
 func nameOf(code int) error {
 	switch code {

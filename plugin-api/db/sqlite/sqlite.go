@@ -18,6 +18,8 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/schema"
 	_ "modernc.org/sqlite" // registers the driver "sqlite"
+
+	"github.com/platformd/platformd/plugin-api/db/internal/session"
 )
 
 // driverName is what modernc.org/sqlite registers itself as.
@@ -104,26 +106,11 @@ func connect(ctx context.Context, file string, o Options) (*gorm.DB, error) {
 	if err := probe(ctx, sqlDB, o.ReadOnly); err != nil {
 		return nil, errors.Join(err, sqlDB.Close())
 	}
-	db, err := gorm.Open(dialector{&gormsqlite.Dialector{Conn: newPool(sqlDB, o.lockWait())}}, config(o))
+	db, err := gorm.Open(dialector{&gormsqlite.Dialector{Conn: newPool(sqlDB, o.lockWait())}}, session.Config(o.Naming, o.Log))
 	if err != nil {
 		return nil, errors.Join(err, sqlDB.Close())
 	}
 	return db, nil
-}
-
-func config(o Options) *gorm.Config {
-	naming := o.Naming
-	if naming == nil {
-		naming = schema.NamingStrategy{IdentifierMaxLength: 63} // the shortest limit of the databases we mean to support
-	}
-	return &gorm.Config{
-		NamingStrategy:       naming,
-		Logger:               newLogger(o.Log),
-		TranslateError:       true,
-		DisableAutomaticPing: true,
-		// UTC and microseconds are what PostgreSQL keeps too: a value reads back as it was written.
-		NowFunc: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) },
-	}
 }
 
 // probe makes the first connection and finds out whether the file can be written, by a change that it takes back. SQLite

@@ -1,4 +1,4 @@
-package sqlite
+package session
 
 import (
 	"context"

@@ -1,0 +1,31 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+
+	"gorm.io/gorm"
+)
+
+// dialector is GORM's own for PostgreSQL, except that it knows more errors.
+type dialector struct{ gorm.Dialector }
+
+// Translate implements gorm.ErrorTranslator.
+func (dialector) Translate(err error) error { return translate(err) }
+
+// SavePoint implements gorm.SavePointerDialectorInterface, which the embedded interface hides.
+func (d dialector) SavePoint(tx *gorm.DB, name string) error {
+	return tx.Exec("SAVEPOINT " + name).Error
+}
+
+// RollbackTo implements gorm.SavePointerDialectorInterface.
+func (d dialector) RollbackTo(tx *gorm.DB, name string) error {
+	return tx.Exec("ROLLBACK TO SAVEPOINT " + name).Error
+}
+
+var _ gorm.SavePointerDialectorInterface = dialector{}
+
+// BeginTx implements gorm.ConnPoolBeginner: the transaction's connection is as it is.
+func (p pool) BeginTx(ctx context.Context, opts *sql.TxOptions) (gorm.ConnPool, error) {
+	return p.DB.BeginTx(ctx, opts)
+}
