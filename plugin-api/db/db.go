@@ -8,31 +8,31 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/hashicorp/go-hclog"
 	"gorm.io/gorm"
-	"gorm.io/gorm/schema"
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
-	"github.com/platformd/platformd/plugin-api/db/internal/session"
-	"github.com/platformd/platformd/plugin-api/db/sqlite"
+	"github.com/platformd/platformd/plugin-api/db/backend"
 )
 
-// driverSQLite is Database.Driver of a module that keeps its data in an SQLite file.
-const driverSQLite = "sqlite"
-
-// Open opens the module's database, which its manifest must grant (`grants: { database: true }`). Tables get the module's
-// prefix: a struct Post of module blog is the table blog_posts. The result is safe for concurrent use; open it once, in
-// Init, and Close it in Stop.
+// Open opens the module's database, which its manifest must grant (`grants: { database: true }`): a file of SQLite or a schema of
+// PostgreSQL, as the operator chose. Tables get the module's prefix: a struct Post of module blog is the table blog_posts.
+// The result is safe for concurrent use; open it once, in Init, and Close it in Stop.
 //
-// Queries that break a rule of the schema fail with gorm.ErrDuplicatedKey, gorm.ErrForeignKeyViolated or
-// gorm.ErrCheckConstraintViolated. Queries of 200 ms and more are logged with their SQL, never with their values. Code
-// inside db.Transaction must use the transaction's *gorm.DB: the outer one would wait for the transaction to end.
+// On PostgreSQL the module at work may use its tables and not change them: that is what Migrations are for.
+//
+// A handler may return the error of a query as it is: gorm.ErrRecordNotFound becomes 404 Not Found, gorm.ErrDuplicatedKey and a
+// transaction that another one was in the way of 409 Conflict, gorm.ErrForeignKeyViolated 412 Precondition Failed,
+// gorm.ErrCheckConstraintViolated 400 Bad Request, a server that cannot be reached 503 Service Unavailable, and any other is
+// logged and shown as "internal error". Clients see neither SQL nor values.
+//
+// Queries of 200 ms and more are logged with their SQL, never with their values. Code inside db.Transaction must use the
+// transaction's *gorm.DB: the outer one would wait for the transaction to end.
 func Open(ctx context.Context, core *pluginapi.Core) (*gorm.DB, error) {
 	if core.Database.Driver == "" {
 		return nil, fmt.Errorf("module %s may not use a database (fix: add `grants: { database: true }` to its module.yaml)",
 			core.Name)
 	}
-	return open(ctx, core.Database, sqlite.Options{Log: core.Log})
+	return backend.Open(ctx, backend.Database(core.Database), backend.Options{Log: core.Log})
 }
 
 // Close waits for running queries and releases the database. It may be called with a db that Open did not return, nil
@@ -41,18 +41,20 @@ func Close(db *gorm.DB) error {
 	if db == nil {
 		return nil
 	}
-	return sqlite.Close(db)
+	return backend.Close(db)
 }
 
-// open dispatches on the driver: the one place that knows them all.
-func open(ctx context.Context, database pluginapi.Database, o sqlite.Options) (*gorm.DB, error) {
-	if database.Driver != driverSQLite {
-		return nil, fmt.Errorf("database driver %q is not known to this module's SDK (fix: build the module with the "+
-			"platform's version of plugin-api/db)", database.Driver)
+// Health asks the database for a sign of life, for pluginapi.Module.Health. ctx must have a deadline; the core's has.
+func Health(ctx context.Context, db *gorm.DB) error {
+	if db == nil {
+		return nil // Init has not opened it yet, and will say so if it cannot
 	}
-	o.Naming = schema.NamingStrategy{TablePrefix: database.TablePrefix, IdentifierMaxLength: session.MaxIdentifier}
-	if o.Log == nil {
-		o.Log = hclog.NewNullLogger()
+	sqlDB, err := db.DB()
+	if err == nil {
+		err = sqlDB.PingContext(ctx)
 	}
-	return sqlite.Open(ctx, database.Source, o)
+	if err != nil {
+		return fmt.Errorf("the database does not answer: %w", err)
+	}
+	return nil
 }

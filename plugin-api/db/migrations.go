@@ -10,8 +10,8 @@ import (
 	"gorm.io/gorm"
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
+	"github.com/platformd/platformd/plugin-api/db/backend"
 	"github.com/platformd/platformd/plugin-api/db/ledger"
-	"github.com/platformd/platformd/plugin-api/db/sqlite"
 	"github.com/platformd/platformd/plugin-api/db/step"
 )
 
@@ -22,10 +22,14 @@ type Migration struct {
 	// ID names the step, such as "0001_posts": letters, digits, '_', '-' and '.', at most 100.
 	ID string
 	// Up makes the change. It runs in a transaction, with foreign keys unchecked until its end; on an error nothing of it
-	// is kept. It must use tx alone, and leave its commit to the platform.
+	// is kept. It must use tx alone, and leave its commit to the platform. Where a step cannot see what it wrote, as in
+	// `platformd migrate plan`, it may fail: then the plan says so.
 	Up func(tx *gorm.DB) error
 	// Down undoes Up, under the same rules; nil = the step cannot be undone.
 	Down func(tx *gorm.DB) error
+	// NoTransaction runs Up and Down outside of a transaction, for what a database refuses within one, such as PostgreSQL's CREATE
+	// INDEX CONCURRENTLY. They must be harmless to run again: a step that was interrupted is run anew.
+	NoTransaction bool
 }
 
 // Migrations makes the steps of a module, in the order they must run. A mistake in them (two with one ID, one without Up)
@@ -47,33 +51,37 @@ type set struct {
 
 // run implements pluginapi.Migrations.Run.
 func (s set) run(ctx context.Context, database pluginapi.Database, wanted pluginapi.Step) (statements []string, err error) {
-	change, err := s.find(wanted)
+	found, err := s.find(wanted)
 	if err != nil {
 		return nil, err
 	}
-	db, err := open(ctx, database, sqlite.Options{ForeignKeysOff: true})
+	db, err := backend.Open(ctx, backend.Database(database), backend.Options{Migration: true})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, Close(db)) }()
-	table := cmp.Or(database.Ledger, ledger.Table)
-	return step.Run(ctx, db, table, step.Step{ID: wanted.ID, Down: wanted.Down, Declared: s.declared, Change: change})
+	return step.Run(ctx, db, cmp.Or(database.Ledger, ledger.Table), found)
 }
 
-func (s set) find(step pluginapi.Step) (change func(*gorm.DB) error, err error) {
+func (s set) find(wanted pluginapi.Step) (step.Step, error) {
 	for _, m := range s.steps {
 		if m.Up == nil {
-			return nil, fmt.Errorf("migration %q has no Up (fix: give it one)", m.ID)
+			return step.Step{}, fmt.Errorf("migration %q has no Up (fix: give it one)", m.ID)
 		}
 	}
-	at := slices.Index(s.ids, step.ID)
-	switch {
-	case at < 0:
-		return nil, fmt.Errorf("this module has no migration %q (fix: choose one that it declares)", step.ID)
-	case step.Down && s.steps[at].Down == nil:
-		return nil, fmt.Errorf("migration %s has no Down (fix: restore a backup made before it)", step.ID)
-	case step.Down:
-		return s.steps[at].Down, nil
+	at := slices.Index(s.ids, wanted.ID)
+	if at < 0 {
+		return step.Step{}, fmt.Errorf("this module has no migration %q (fix: choose one that it declares)", wanted.ID)
 	}
-	return s.steps[at].Up, nil
+	m := s.steps[at]
+	found := step.Step{
+		ID: m.ID, Down: wanted.Down, Declared: s.declared, Change: m.Up, NoTransaction: m.NoTransaction, DryRun: wanted.DryRun,
+	}
+	if wanted.Down {
+		found.Change = m.Down
+	}
+	if found.Change == nil {
+		return step.Step{}, fmt.Errorf("migration %s has no Down (fix: restore a backup made before it)", m.ID)
+	}
+	return found, nil
 }

@@ -40,22 +40,63 @@ type Row struct {
 	Statements []string `gorm:"type:text;serializer:json;not null"`
 }
 
+// IDsOf returns the ids of declared, in their order.
+func IDsOf(declared []Declared) []string {
+	ids := make([]string, len(declared))
+	for i, d := range declared {
+		ids[i] = d.ID
+	}
+	return ids
+}
+
 // Declared is one migration as the module declares it.
 type Declared struct {
 	ID       string
 	Checksum string // as in Row
 }
 
-// Ensure makes the table if there is none.
+// Ensure makes the table if there is none, and adds the columns that an older platformd did not know.
 func Ensure(tx *gorm.DB, table string) error {
 	exists, err := exists(tx, table)
-	if err != nil || exists {
+	if err != nil {
 		return err
 	}
-	if err := tx.Table(table).Migrator().CreateTable(&Row{}); err != nil {
+	if !exists {
+		err = tx.Table(table).Migrator().CreateTable(&Row{})
+	} else if tx.Name() == sqliteName {
+		err = addColumns(tx, table)
+	}
+	if err != nil {
 		return fmt.Errorf("make the migration ledger: %w", err)
 	}
 	return nil
+}
+
+// sqliteName is what GORM calls the dialect of the one kind of ledger that may be older than this code: PostgreSQL's came later.
+const sqliteName = "sqlite"
+
+// laterColumns are those that the first ledgers did not have.
+var laterColumns = []string{"checksum", "unfinished", "progress"}
+
+func addColumns(tx *gorm.DB, table string) error {
+	has, err := columns(tx, table)
+	if err != nil {
+		return err
+	}
+	for _, column := range laterColumns {
+		if slices.Contains(has, column) {
+			continue
+		}
+		if err := tx.Table(table).Migrator().AddColumn(&Row{}, column); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func columns(tx *gorm.DB, table string) (names []string, err error) {
+	err = tx.Raw("SELECT name FROM pragma_table_info(?)", table).Scan(&names).Error
+	return names, err
 }
 
 // Read returns the applied migrations in order; none if there is no ledger yet. What it reads may have been tampered with
@@ -74,7 +115,11 @@ func Read(tx *gorm.DB, table string) ([]Row, error) {
 
 // scan goes row by row because GORM's Find goes on after an error and keeps them all.
 func scan(tx *gorm.DB, table string) (applied []Row, err error) {
-	rows, err := tx.Table(table).Select("position, substr(id, 1, ?), applied_at, duration_ms", maxID+1).
+	later, err := selectLater(tx, table)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := tx.Table(table).Select("position, substr(id, 1, ?), applied_at, duration_ms, "+later, maxID+1).
 		Order("position").Rows()
 	if err != nil {
 		return nil, err
@@ -82,7 +127,8 @@ func scan(tx *gorm.DB, table string) (applied []Row, err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var row Row
-		if err := rows.Scan(&row.Position, &row.ID, &row.AppliedAt, &row.DurationMS); err != nil {
+		if err := rows.Scan(&row.Position, &row.ID, &row.AppliedAt, &row.DurationMS,
+			&row.Checksum, &row.Unfinished, &row.Progress); err != nil {
 			return nil, fmt.Errorf("%w (fix: restore a backup)", err)
 		}
 		if err := checkID(row.ID); err != nil {
@@ -94,6 +140,20 @@ func scan(tx *gorm.DB, table string) (applied []Row, err error) {
 		applied = append(applied, row)
 	}
 	return applied, rows.Err()
+}
+
+// selectLater is the columns that the first ledgers did not have, or what stands for them.
+func selectLater(tx *gorm.DB, table string) (string, error) {
+	if tx.Name() == sqliteName {
+		has, err := columns(tx, table)
+		if err != nil {
+			return "", err
+		}
+		if !slices.Contains(has, laterColumns[len(laterColumns)-1]) {
+			return "'', false, 0", nil
+		}
+	}
+	return "substr(checksum, 1, 64), unfinished, progress", nil
 }
 
 // Statements returns what the ledger keeps of one applied migration.
@@ -114,11 +174,14 @@ func IDs(rows []Row) []string {
 	return ids
 }
 
-// exists lists the tables rather than asking Migrator().HasTable, which takes every error for "no".
-func exists(tx *gorm.DB, table string) (bool, error) {
-	tables, err := tx.Migrator().GetTables()
-	if err != nil {
+// exists does not ask Migrator().HasTable, which takes every error for "no". A view is no ledger: it could run functions.
+func exists(tx *gorm.DB, table string) (found bool, err error) {
+	query := "SELECT count(*) > 0 FROM pg_catalog.pg_class WHERE oid = to_regclass(?) AND relkind IN ('r', 'p')"
+	if tx.Name() == sqliteName {
+		query = "SELECT count(*) > 0 FROM sqlite_master WHERE type = 'table' AND name = ?"
+	}
+	if err := tx.Raw(query, table).Scan(&found).Error; err != nil {
 		return false, fmt.Errorf("look for the migration ledger: %w", err)
 	}
-	return slices.Contains(tables, table), nil
+	return found, nil
 }

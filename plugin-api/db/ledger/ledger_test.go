@@ -37,7 +37,7 @@ func TestRowsComeBackInOrder(t *testing.T) {
 		{Position: 2, ID: "a_second", AppliedAt: at, Statements: []string{}},
 		{Position: 1, ID: "z_first", AppliedAt: at, DurationMS: 7, Statements: []string{"CREATE TABLE x (n integer)"}},
 	} {
-		require.NoError(t, db.Create(&row).Error)
+		require.NoError(t, db.Table(ledger.Table).Create(&row).Error)
 	}
 
 	rows, err := ledger.Read(db, ledger.Table)

@@ -11,21 +11,54 @@ import (
 const maxID = 100
 
 // Plan compares what has been applied with what the binary declares, both in order, and returns what is left to apply. The
-// rule: what has been applied is the beginning of what is declared. A breach is a *MissingError or an *OrderError; a
-// mistake in the declaration alone is an *InvalidError. Nothing may run then.
-func Plan(applied, declared []string) (pending []string, err error) {
-	if err := checkIDs(declared); err != nil {
+// rule: what has been applied is the beginning of what is declared, and has not been edited since. A breach is a *MissingError, an
+// *OrderError or a *DriftError; a mistake in the declaration alone is an *InvalidError. Nothing may run then. The last row may
+// be of a step that did not come to its end; that is left, too.
+func Plan(applied []Row, declared []Declared) (pending []Declared, err error) {
+	ids := IDsOf(declared)
+	if err := checkIDs(ids); err != nil {
 		return nil, err
 	}
-	same := commonPrefix(applied, declared)
-	if same == len(applied) {
-		return declared[same:], nil
+	have := IDs(applied)
+	same := commonPrefix(have, ids)
+	if same < len(have) {
+		return nil, breach(have, ids, same)
 	}
+	for i, row := range applied {
+		if row.Checksum != "" && declared[i].Checksum != "" && row.Checksum != declared[i].Checksum {
+			return nil, &DriftError{ID: row.ID, Applied: row.Checksum, Declared: declared[i].Checksum}
+		}
+	}
+	if same > 0 && applied[same-1].Unfinished {
+		same--
+	}
+	return declared[same:], nil
+}
+
+// breach says how the two differ, which have the first same ids in common.
+func breach(applied, declared []string, same int) error {
 	diff := Diff{Applied: applied[same:], Declared: declared[same:]}
 	if missing := subtract(applied, declared); len(missing) > 0 {
-		return nil, &MissingError{IDs: missing, Diff: diff}
+		return &MissingError{IDs: missing, Diff: diff}
 	}
-	return nil, &OrderError{ID: declared[same], Diff: diff}
+	return &OrderError{ID: declared[same], Diff: diff}
+}
+
+// DriftError says that a migration was edited after it had been applied.
+type DriftError struct {
+	ID                string
+	Applied, Declared string // checksums
+	// Difference says where, if that is known.
+	Difference string
+}
+
+// Error implements error.
+func (e *DriftError) Error() string {
+	text := fmt.Sprintf("migration %s was edited after it had been applied (checksum then %.12s, now %.12s", e.ID, e.Applied, e.Declared)
+	if e.Difference != "" {
+		text += "; " + e.Difference
+	}
+	return text + ") (fix: undo the edit, and put the change into a new migration)"
 }
 
 // Diff is where an order of application and a declaration part: both without the beginning that they share.

@@ -21,9 +21,9 @@ func TestPlan(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			pending, err := ledger.Plan(strings.Fields(test.applied), strings.Fields(test.declared))
+			pending, err := ledger.Plan(rows(test.applied), declared(test.declared))
 			require.NoError(t, err)
-			require.Equal(t, test.want, strings.Join(pending, " "))
+			require.Equal(t, test.want, strings.Join(ledger.IDsOf(pending), " "))
 		})
 	}
 }
@@ -40,7 +40,7 @@ func TestPlanRefusesANewerDatabase(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			pending, err := ledger.Plan(strings.Fields(test.applied), strings.Fields(test.declared))
+			pending, err := ledger.Plan(rows(test.applied), declared(test.declared))
 			require.Empty(t, pending)
 			var missing *ledger.MissingError
 			require.ErrorAs(t, err, &missing)
@@ -63,7 +63,7 @@ func TestPlanRefusesAnotherOrder(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			pending, err := ledger.Plan(strings.Fields(test.applied), strings.Fields(test.declared))
+			pending, err := ledger.Plan(rows(test.applied), declared(test.declared))
 			require.Empty(t, pending)
 			var order *ledger.OrderError
 			require.ErrorAs(t, err, &order)
@@ -88,7 +88,7 @@ func TestPlanRefusesBadIDs(t *testing.T) {
 		strings.Repeat("a", 101): "is longer than 100 bytes",
 		"0001_init":              "is declared twice",
 	} {
-		pending, err := ledger.Plan([]string{"0001_init"}, []string{"0001_init", id})
+		pending, err := ledger.Plan(rows("0001_init"), []ledger.Declared{{ID: "0001_init"}, {ID: id}})
 		require.Empty(t, pending)
 		var invalid *ledger.InvalidError
 		require.ErrorAs(t, err, &invalid, "%q", id)
@@ -101,8 +101,44 @@ func TestPlanRefusesBadIDs(t *testing.T) {
 func TestPlanTakesOrdinaryIDs(t *testing.T) {
 	t.Parallel()
 	for _, id := range []string{"0001", "0001_posts", "2026-05-01.add-tags", "A", strings.Repeat("a", 100)} {
-		pending, err := ledger.Plan(nil, []string{id})
+		pending, err := ledger.Plan(nil, []ledger.Declared{{ID: id}})
 		require.NoError(t, err)
-		require.Equal(t, []string{id}, pending)
+		require.Equal(t, []ledger.Declared{{ID: id}}, pending)
 	}
+}
+
+func rows(ids string) (all []ledger.Row) {
+	for _, id := range strings.Fields(ids) {
+		all = append(all, ledger.Row{ID: id})
+	}
+	return all
+}
+
+func declared(ids string) (all []ledger.Declared) {
+	for _, id := range strings.Fields(ids) {
+		all = append(all, ledger.Declared{ID: id})
+	}
+	return all
+}
+
+func TestPlanRefusesWhatWasEdited(t *testing.T) {
+	t.Parallel()
+	applied := []ledger.Row{{ID: "a"}, {ID: "b", Checksum: "1234567890abcdef"}, {ID: "c", Checksum: "33"}}
+	_, err := ledger.Plan(applied, []ledger.Declared{{ID: "a", Checksum: "1"}, {ID: "b", Checksum: "ff"}, {ID: "c", Checksum: "33"}})
+	var drift *ledger.DriftError
+	require.ErrorAs(t, err, &drift)
+	require.Equal(t, "b", drift.ID)
+	require.ErrorContains(t, err, "then 1234567890ab, now ff")
+	require.ErrorContains(t, err, "fix: ")
+
+	pending, err := ledger.Plan(applied, []ledger.Declared{{ID: "a", Checksum: "1"}, {ID: "b"}, {ID: "c", Checksum: "33"}, {ID: "d"}})
+	require.NoError(t, err, "a checksum that only one side knows says nothing")
+	require.Equal(t, []ledger.Declared{{ID: "d"}}, pending)
+}
+
+func TestPlanResumesWhatDidNotEnd(t *testing.T) {
+	t.Parallel()
+	pending, err := ledger.Plan([]ledger.Row{{ID: "a"}, {ID: "b", Unfinished: true}}, declared("a b c"))
+	require.NoError(t, err)
+	require.Equal(t, declared("b c"), pending)
 }

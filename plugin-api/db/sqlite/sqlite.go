@@ -17,7 +17,8 @@ import (
 	gormsqlite "gorm.io/driver/sqlite"
 	"gorm.io/gorm"
 	"gorm.io/gorm/schema"
-	_ "modernc.org/sqlite" // registers the driver "sqlite"
+	"modernc.org/sqlite" // registers the driver "sqlite", too
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/platformd/platformd/plugin-api/db/internal/session"
 )
@@ -43,6 +44,9 @@ type Options struct {
 	// ForeignKeysOff leaves foreign keys unchecked, for a migration that rebuilds tables. SQLite ignores the setting
 	// inside a transaction, so that it belongs to the connection. Check with CheckForeignKeys before the commit.
 	ForeignKeysOff bool
+	// Alone keeps whatever SQL is run within this one file: no other can be attached, nor written by VACUUM INTO. There is one
+	// connection then.
+	Alone bool
 	// LockWait is how long a write waits for another one to end before it fails with ErrBusy; 0 = 5 s.
 	LockWait time.Duration
 }
@@ -101,9 +105,16 @@ func connect(ctx context.Context, file string, o Options) (*gorm.DB, error) {
 	// One connection for the writer, the rest for readers. SQLite works in the caller's own thread: more readers than
 	// processors gain nothing, and fewer than four would let one slow query hold up the others.
 	connections := 1 + max(4, runtime.GOMAXPROCS(0))
+	if o.Alone {
+		connections = 1
+	}
 	sqlDB.SetMaxOpenConns(connections)
 	sqlDB.SetMaxIdleConns(connections)
-	if err := probe(ctx, sqlDB, o.ReadOnly); err != nil {
+	err = probe(ctx, sqlDB, o.ReadOnly)
+	if err == nil && o.Alone {
+		err = forbidOthers(ctx, sqlDB)
+	}
+	if err != nil {
 		return nil, errors.Join(err, sqlDB.Close())
 	}
 	db, err := gorm.Open(dialector{&gormsqlite.Dialector{Conn: newPool(sqlDB, o.lockWait())}}, session.Config(o.Naming, o.Log))
@@ -128,4 +139,15 @@ func probe(ctx context.Context, db *sql.DB, readOnly bool) error {
 	}
 	_, err = tx.ExecContext(ctx, "PRAGMA user_version = 1")
 	return errors.Join(err, tx.Rollback())
+}
+
+// forbidOthers sets a limit of the one connection that db has; nothing in SQL can change it. VACUUM INTO attaches its target.
+func forbidOthers(ctx context.Context, db *sql.DB) (err error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	_, err = sqlite.Limit(conn, sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+	return err
 }

@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
-	"unicode"
 
 	"gorm.io/gorm"
 )
@@ -17,20 +15,20 @@ const (
 	maxStatement  = 4096 // bytes
 )
 
-// errEnds is what a step gets that tries to end the transaction it runs in.
-var errEnds = errors.New("a migration runs in the platform's transaction and may not begin or end one " +
-	"(fix: return nil to keep the changes, an error to undo them; nest with tx.Transaction)")
-
-// recorder is a transaction's connection as a step sees it. It keeps the text of the statements, without their values, and
-// refuses to end the transaction.
+// recorder is a connection as a step sees it. It keeps the text of the statements, without their values, and refuses those that
+// a step may not use.
 type recorder struct {
-	gorm.Tx
+	gorm.ConnPool
+
+	dialect string
+	untied  bool // not in a transaction
+	dry     bool // what would write is noted, and not run
 
 	kept   []string
 	count  int    // statements that changed or could have changed something
 	failed error  // the last failure of a statement,
 	text   string // and its text
-	ended  bool   // the step tried to end the transaction
+	denied error  // the step tried what it may not
 }
 
 // ExecContext implements gorm.ConnPool.
@@ -38,7 +36,11 @@ func (r *recorder) ExecContext(ctx context.Context, query string, args ...any) (
 	if err := r.allow(query); err != nil {
 		return nil, err
 	}
-	result, err := r.Tx.ExecContext(ctx, query, args...)
+	if r.dry && !onlyReads(query) {
+		r.note(query, nil)
+		return nothing{}, nil
+	}
+	result, err := r.ConnPool.ExecContext(ctx, query, args...)
 	r.note(query, err)
 	return result, err
 }
@@ -48,7 +50,11 @@ func (r *recorder) QueryContext(ctx context.Context, query string, args ...any) 
 	if err := r.allow(query); err != nil {
 		return nil, err
 	}
-	rows, err := r.Tx.QueryContext(ctx, query, args...)
+	if r.dry && !onlyReads(query) {
+		r.note(query, nil)
+		return r.ConnPool.QueryContext(ctx, "SELECT NULL WHERE 1 = 0")
+	}
+	rows, err := r.ConnPool.QueryContext(ctx, query, args...)
 	r.note(query, err)
 	return rows, err
 }
@@ -61,7 +67,11 @@ func (r *recorder) QueryRowContext(ctx context.Context, query string, args ...an
 		cancel()
 		ctx = ended
 	}
-	row := r.Tx.QueryRowContext(ctx, query, args...)
+	if r.dry && !onlyReads(query) {
+		r.note(query, nil)
+		return r.ConnPool.QueryRowContext(ctx, "SELECT NULL WHERE 1 = 0")
+	}
+	row := r.ConnPool.QueryRowContext(ctx, query, args...)
 	r.note(query, row.Err())
 	return row
 }
@@ -71,23 +81,22 @@ func (r *recorder) PrepareContext(ctx context.Context, query string) (*sql.Stmt,
 	if err := r.allow(query); err != nil {
 		return nil, err
 	}
-	stmt, err := r.Tx.PrepareContext(ctx, query)
+	if r.dry && !onlyReads(query) {
+		return nil, errors.New("a prepared statement cannot be foreseen")
+	}
+	stmt, err := r.ConnPool.PrepareContext(ctx, query)
 	r.note(query, err)
 	return stmt, err
 }
 
-// Commit implements gorm.TxCommitter.
-func (r *recorder) Commit() error { return r.allow("COMMIT") }
-
-// Rollback implements gorm.TxCommitter.
-func (r *recorder) Rollback() error { return r.allow("ROLLBACK") }
-
 func (r *recorder) allow(query string) error {
-	if !endsTransaction(query) {
-		return nil
+	for _, statement := range statementsOf(query, r.dialect) {
+		if err := Allow(statement, r.dialect, !r.untied); err != nil {
+			r.denied = err
+			return err
+		}
 	}
-	r.ended = true
-	return errEnds
+	return nil
 }
 
 func (r *recorder) note(query string, err error) {
@@ -112,66 +121,52 @@ func (r *recorder) statements() []string {
 	return append([]string{}, r.kept...)
 }
 
-// verdict is the step's own error, with the statement that it came from, if it came from one. A step that tried to end
-// the transaction has failed, whatever it says.
+// verdict is the step's own error, with the statement that it came from, if it came from one. A step that tried what it may not
+// has failed, whatever it says.
 func (r *recorder) verdict(err error) error {
 	switch {
-	case r.ended:
-		return errEnds
+	case r.denied != nil:
+		return r.denied
 	case r.failed == nil || !errors.Is(err, r.failed):
 		return err
 	}
 	return fmt.Errorf("%w (statement %d: %s)", err, r.count+1, r.text)
 }
 
-// clip bounds a statement and makes it valid UTF-8, which protobuf demands.
-func clip(query string) string {
-	if len(query) > maxStatement {
-		query = query[:maxStatement] + " ..."
+// nothing is the result of a statement that was not run.
+type nothing struct{}
+
+// LastInsertId implements sql.Result.
+func (nothing) LastInsertId() (int64, error) { return 0, nil }
+
+// RowsAffected implements sql.Result.
+func (nothing) RowsAffected() (int64, error) { return 0, nil }
+
+// tied is a recorder of a transaction, which its step cannot end.
+type tied struct{ *recorder }
+
+// Commit implements gorm.TxCommitter.
+func (t *tied) Commit() error { return t.allow("COMMIT") }
+
+// Rollback implements gorm.TxCommitter.
+func (t *tied) Rollback() error { return t.allow("ROLLBACK") }
+
+// StmtContext implements gorm.Tx.
+func (t *tied) StmtContext(ctx context.Context, stmt *sql.Stmt) *sql.Stmt {
+	tx, ok := t.ConnPool.(gorm.Tx)
+	if !ok {
+		return stmt
 	}
-	return strings.ToValidUTF8(query, "?")
+	return tx.StmtContext(ctx, stmt)
 }
 
-func endsTransaction(query string) bool {
-	switch first, second := words(query); first {
-	case "BEGIN", "COMMIT", "END":
-		return true
-	case "ROLLBACK":
-		return second != "TO" // back to a savepoint: tx.Transaction does it
-	}
-	return false
+// loose is a recorder of a database, whose step may begin transactions of its own; what they run is not noted.
+type loose struct {
+	*recorder
+	begin gorm.ConnPoolBeginner
 }
 
-func onlyReads(query string) bool {
-	switch first, _ := words(query); first {
-	case "SELECT", "PRAGMA", "EXPLAIN", "SAVEPOINT", "RELEASE", "ROLLBACK":
-		return true
-	}
-	return false
-}
-
-// words returns the first two words of a statement in upper case; leading comments are skipped.
-func words(query string) (first, second string) {
-	query = uncomment(query)
-	head := strings.ToUpper(query[:min(len(query), 64)])
-	fields := strings.FieldsFunc(head, func(r rune) bool { return !unicode.IsLetter(r) })
-	fields = append(fields, "", "")
-	return fields[0], fields[1]
-}
-
-// uncomment drops the comments before a statement.
-func uncomment(query string) string {
-	for {
-		query = strings.TrimSpace(query)
-		var end string
-		switch {
-		case strings.HasPrefix(query, "--"):
-			end = "\n"
-		case strings.HasPrefix(query, "/*"):
-			end = "*/"
-		default:
-			return query
-		}
-		_, query, _ = strings.Cut(query, end)
-	}
+// BeginTx implements gorm.ConnPoolBeginner.
+func (l *loose) BeginTx(ctx context.Context, options *sql.TxOptions) (gorm.ConnPool, error) {
+	return l.begin.BeginTx(ctx, options)
 }

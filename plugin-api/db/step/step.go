@@ -5,8 +5,8 @@
 package step
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -25,119 +25,242 @@ type Step struct {
 	Declared []ledger.Declared
 	// Change makes the change. It must use tx alone, and leave its commit to Run.
 	Change func(tx *gorm.DB) error
+	// Statements are what to run, one after the other, instead of Change.
+	Statements []string
+	// NoTransaction runs the step outside of one, for what a database refuses within: it must be harmless to run again, whole or,
+	// of Statements, each. A step that was interrupted is run again; of Statements those that have ended are not.
+	NoTransaction bool
+	// DryRun changes nothing, and does not ask whose turn it is: what would be written is returned and not run.
+	DryRun bool
 }
 
 // Run makes the change and writes its ledger row in one transaction, and returns the SQL that ran. The transaction holds the
 // write lock from its first moment, so that what the ledger says stays true until the commit: of several processes that run
 // the same step, one does, and the others find it done. They answer with what was recorded then.
 func Run(ctx context.Context, db *gorm.DB, table string, s Step) ([]string, error) {
-	tx, err := begin(ctx, db, table)
-	if err != nil {
-		return nil, err
+	switch db = db.WithContext(ctx); {
+	case s.DryRun:
+		return foresee(db, s)
+	case s.NoTransaction:
+		return runLoose(db, table, s)
 	}
-	defer tx.rollback()
-	applied, err := tx.applied()
-	if err != nil {
-		return nil, err
-	}
-	done, err := s.done(applied)
-	if err != nil {
-		return nil, err
-	}
-	if done {
-		return ledger.Statements(tx.own, table, s.ID)
-	}
-	return tx.apply(s, len(applied)+1)
+	return runTied(db, table, s)
 }
 
-// done reports whether the step has been applied before, or the reason why it must not be now.
-func (s Step) done(applied []string) (bool, error) {
-	ids := make([]string, len(s.Declared))
-	for i, declared := range s.Declared {
-		ids[i] = declared.ID
-	}
-	pending, err := ledger.Plan(applied, ids)
+// turn is what the ledger says of a step that wants to run.
+type turn struct {
+	done     bool // it has been applied before
+	position int  // that its row has, or will have
+	begun    *ledger.Row
+}
+
+// turn reports whether the step has been applied before, or the reason why it must not be now.
+func (s Step) turn(rows []ledger.Row) (turn, error) {
+	pending, err := ledger.Plan(rows, s.Declared)
 	if err != nil {
-		return false, err
+		return turn{}, err
+	}
+	var last ledger.Row
+	if len(rows) > 0 {
+		last = rows[len(rows)-1]
 	}
 	switch {
-	case s.Down && (len(applied) == 0 || applied[len(applied)-1] != s.ID):
-		return false, fmt.Errorf("migration %s is not the last one applied (fix: undo the later ones first)", s.ID)
+	case s.Down && last.ID != s.ID:
+		return turn{}, fmt.Errorf("migration %s is not the last one applied (fix: undo the later ones first)", s.ID)
 	case s.Down:
-		return false, nil
-	case slices.Contains(applied, s.ID):
-		return true, nil
-	case pending[0] != s.ID:
-		return false, fmt.Errorf("migration %s comes after %s, which has not been applied (fix: apply that one first)",
-			s.ID, pending[0])
+		return turn{position: last.Position, begun: &last}, nil
+	case last.Unfinished && last.ID == s.ID:
+		return turn{position: last.Position, begun: &last}, nil
+	case slices.Contains(ledger.IDs(rows), s.ID):
+		return turn{done: true}, nil
+	case pending[0].ID != s.ID:
+		return turn{}, fmt.Errorf("migration %s comes after %s, which has not been applied (fix: apply that one first)",
+			s.ID, pending[0].ID)
 	}
-	return false, nil
+	return turn{position: len(rows) + 1}, nil
 }
 
-// transaction is the one in which a step runs, seen from two sides: own is the platform's, theirs the step's, which is
-// recorded and cannot end the transaction.
+func (s Step) checksum() string {
+	at := slices.IndexFunc(s.Declared, func(d ledger.Declared) bool { return d.ID == s.ID })
+	if at < 0 {
+		return ""
+	}
+	return s.Declared[at].Checksum
+}
+
+// change makes the change on a connection.
+func (s Step) change(tx *gorm.DB) error {
+	if s.Change != nil {
+		return s.Change(tx)
+	}
+	for i, statement := range s.Statements {
+		if err := s.runStatement(tx, i, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s Step) runStatement(tx *gorm.DB, i int, statement string) error {
+	// Not tx.Exec, which takes @ and ? in it for the places of values.
+	if _, err := tx.Statement.ConnPool.ExecContext(tx.Statement.Context, statement); err != nil {
+		return &StatementError{Number: i + 1, Of: len(s.Statements), Text: clip(statement), Err: tx.Dialector.(gorm.ErrorTranslator).Translate(err)} //nolint:errcheck,forcetypeassert // both dialectors have it
+	}
+	return nil
+}
+
+// StatementError says which of Step.Statements failed.
+type StatementError struct {
+	Number, Of int // from 1
+	Text       string
+	Err        error
+}
+
+// Error implements error.
+func (e *StatementError) Error() string {
+	return fmt.Sprintf("statement %d of %d: %v (%s)", e.Number, e.Of, e.Err, e.Text)
+}
+
+// Unwrap serves errors.Is and errors.As.
+func (e *StatementError) Unwrap() error { return e.Err }
+
+// transaction is one that holds the ledger, seen from two sides: own is the platform's, theirs the step's, which is recorded
+// and cannot end the transaction.
 type transaction struct {
 	own, theirs *gorm.DB
 	table       string
 	recorder    *recorder
 }
 
-func begin(ctx context.Context, db *gorm.DB, table string) (*transaction, error) {
+// begin begins a transaction that nobody else can run a step beside.
+func begin(db *gorm.DB, table string) (*transaction, error) {
+	t, err := open(db)
+	if err != nil {
+		return nil, err
+	}
+	t.table = table
+	if db.Name() == PostgreSQL { // SQLite's write lock is the same
+		if err := t.own.Exec("LOCK TABLE " + quote(db, table) + " IN SHARE ROW EXCLUSIVE MODE").Error; err != nil {
+			t.rollback()
+			return nil, fmt.Errorf("wait for the migration ledger: %w", err)
+		}
+	}
+	return t, nil
+}
+
+func open(db *gorm.DB) (*transaction, error) {
+	ctx := db.Statement.Context
 	own := db.Session(&gorm.Session{NewDB: true, Context: ctx}).Begin()
 	if own.Error != nil {
 		return nil, fmt.Errorf("begin: %w", own.Error)
 	}
-	pool, ok := own.Statement.ConnPool.(gorm.Tx)
-	if !ok {
-		own.Rollback()
-		return nil, errors.New("begin: GORM did not make a transaction")
-	}
-	t := &transaction{own: own, table: table, recorder: &recorder{Tx: pool}}
+	t := &transaction{own: own, recorder: &recorder{ConnPool: own.Statement.ConnPool, dialect: db.Name()}}
 	t.theirs = own.Session(&gorm.Session{NewDB: true, Context: ctx}) // Context: else the two share a Statement
-	t.theirs.Statement.ConnPool = t.recorder
+	t.theirs.Statement.ConnPool = &tied{t.recorder}
 	return t, nil
 }
+
+func quote(db *gorm.DB, table string) string { return db.Statement.Quote(table) }
 
 // rollback does nothing after a commit. Its error is dropped: the one that led here says more.
 func (t *transaction) rollback() { t.own.Rollback() }
 
-func (t *transaction) applied() ([]string, error) {
+func (t *transaction) commit() error {
+	if err := t.own.Commit().Error; err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+func (t *transaction) turn(s Step) (turn, error) {
 	if err := ledger.Ensure(t.own, t.table); err != nil {
-		return nil, err
+		return turn{}, err
 	}
 	rows, err := ledger.Read(t.own, t.table)
-	return ledger.IDs(rows), err
+	if err != nil {
+		return turn{}, err
+	}
+	return s.turn(rows)
+}
+
+// runTied is Run in one transaction.
+func runTied(db *gorm.DB, table string, s Step) ([]string, error) {
+	tx, err := begin(db, table)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.rollback()
+	at, err := tx.turn(s)
+	if err != nil {
+		return nil, err
+	}
+	if at.done {
+		return ledger.Statements(tx.own, table, s.ID)
+	}
+	return tx.apply(s, at.position)
 }
 
 // apply makes the change, checks what it left, moves the ledger and commits.
 func (t *transaction) apply(s Step, position int) ([]string, error) {
 	start := time.Now()
-	if err := t.recorder.verdict(s.Change(t.theirs)); err != nil {
+	if err := t.recorder.verdict(s.change(t.theirs)); err != nil {
 		return nil, err
 	}
-	if err := sqlite.CheckForeignKeys(t.own); err != nil {
-		return nil, err
+	if t.own.Name() == SQLite { // PostgreSQL has checked them
+		if err := sqlite.CheckForeignKeys(t.own); err != nil {
+			return nil, err
+		}
 	}
-	row := ledger.Row{
-		Position: position, ID: s.ID, AppliedAt: t.own.NowFunc(),
-		DurationMS: time.Since(start).Milliseconds(), Statements: t.recorder.statements(),
+	statements := t.recorder.statements()
+	err := t.own.Table(t.table).Delete(&ledger.Row{}, "id = ?", s.ID).Error // Down, or what an interrupted step left
+	if err == nil && !s.Down {
+		err = t.own.Table(t.table).Create(&ledger.Row{
+			Position: position, ID: s.ID, AppliedAt: t.own.NowFunc(), Checksum: s.checksum(),
+			DurationMS: time.Since(start).Milliseconds(), Statements: statements,
+		}).Error
 	}
-	if err := t.record(row, s.Down); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, fmt.Errorf("write the migration ledger: %w", err)
 	}
-	if err := t.own.Commit().Error; err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
-	}
-	return row.Statements, nil
+	return statements, t.commit()
 }
 
-func (t *transaction) record(row ledger.Row, down bool) error {
-	done := t.own.Table(t.table).Create
-	if down {
-		done = func(any) *gorm.DB { return t.own.Table(t.table).Delete(&ledger.Row{}, "id = ?", row.ID) }
+// foresee returns what the step would write, as far as that does not depend on what it wrote before.
+func foresee(db *gorm.DB, s Step) ([]string, error) {
+	if s.Change == nil {
+		return s.Statements, nil
 	}
-	if err := done(&row).Error; err != nil {
-		return fmt.Errorf("write the migration ledger: %w", err)
+	if db.Name() == SQLite {
+		// Of the connection, not of the transaction: the caller opened the database for this step alone.
+		if err := db.Exec("PRAGMA query_only = on").Error; err != nil {
+			return nil, fmt.Errorf("forbid writing: %w", err)
+		}
 	}
-	return nil
+	tx, err := open(db)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.rollback()
+	if db.Name() == PostgreSQL {
+		if err := tx.own.Exec("SET TRANSACTION READ ONLY").Error; err != nil {
+			return nil, fmt.Errorf("forbid writing: %w", err)
+		}
+	}
+	tx.recorder.dry = true
+	err = cmp.Or(tx.recorder.denied, recovered(func() error { return s.Change(tx.theirs) }))
+	statements := tx.recorder.statements()
+	if err != nil {
+		statements = append(statements, "-- the rest cannot be foreseen: "+clip(oneLine(err)))
+	}
+	return statements, nil
+}
+
+// recovered makes an error of a panic: a step may not expect that nothing it wrote is there.
+func recovered(change func() error) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("panic: %v", cause)
+		}
+	}()
+	return change()
 }
