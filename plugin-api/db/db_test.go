@@ -3,7 +3,6 @@ package db_test
 import (
 	"bytes"
 	"context"
-	"path/filepath"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -12,6 +11,7 @@ import (
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/db"
+	"github.com/platformd/platformd/plugin-api/db/dbtest"
 )
 
 // Post and Comment are live models, as a module has them.
@@ -28,11 +28,10 @@ type Comment struct {
 	Text   string
 }
 
+// newDatabase is one of SQLite, for tests that are about files.
 func newDatabase(t *testing.T) pluginapi.Database {
 	t.Helper()
-	return pluginapi.Database{
-		Driver: "sqlite", Source: filepath.Join(t.TempDir(), "blog", "blog.db"), TablePrefix: "blog_",
-	}
+	return dbtest.SQLite(t, "blog").Work
 }
 
 // open opens database as the module would in Init.

@@ -55,8 +55,11 @@ func (s *Server) prepare(o Options) (err error) {
 		DataSocket: filepath.Join(s.sockets, "s"), DataSecret: []byte(rand.Text()),
 	}
 	if s.manifest.Grants.Database {
-		file := filepath.Join(o.Data, s.manifest.Name+".db")
-		s.init.Database = &modulev1.Database{Driver: "sqlite", Source: file, TablePrefix: s.manifest.Name + "_"}
+		s.database = o.Database
+		if s.database == nil {
+			s.database = fileBelow(o.Data, s.manifest.Name)
+		}
+		s.init.Database = onTheWire(s.database.Work)
 	}
 	s.init.Config, err = encodeConfig(s.manifest, filepath.Dir(o.Manifest), o.Config)
 	return err
@@ -75,7 +78,9 @@ func (s *Server) migrate(ctx context.Context) error {
 		return err
 	}
 	for _, id := range described.GetMigrations() {
-		step := &modulev1.MigrateRequest{Database: s.init.GetDatabase(), Id: id, Direction: modulev1.Direction_DIRECTION_UP}
+		step := &modulev1.MigrateRequest{
+			Database: onTheWire(s.database.Migrations), Id: id, Direction: modulev1.Direction_DIRECTION_UP,
+		}
 		if _, err := s.module.Migrate(ctx, step); err != nil {
 			return err
 		}

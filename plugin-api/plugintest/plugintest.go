@@ -33,6 +33,8 @@ type Options struct {
 	// Data is the folder of the module's database; "" is a new one. A second Start on the folder of a Server that was
 	// stopped finds what the first one left.
 	Data string
+	// Database is the module's, if it is not to be an SQLite file in Data.
+	Database *Database
 	// Dependencies are what Core.Dependency answers; a module that is not among them is not installed.
 	Dependencies []pluginapi.Dependency
 }
@@ -47,6 +49,7 @@ type Server struct {
 	module   modulev1.ModuleServer
 	init     *modulev1.InitRequest
 	core     *core
+	database *Database // nil: the manifest grants none
 	log      *output
 	sockets  string // the folder of the data socket
 	link     *mux.Client
@@ -117,9 +120,10 @@ func (s *Server) URL() string { return s.front.URL + s.gateway.prefix }
 // Core is a handle like the one the module's Init got, without a platform behind it: db.Open(ctx, server.Core()) lets a
 // test look into the module's database.
 func (s *Server) Core() *pluginapi.Core {
-	db := s.init.GetDatabase()
-	database := pluginapi.Database{Driver: db.GetDriver(), Source: db.GetSource(), TablePrefix: db.GetTablePrefix()}
-	core := pluginapi.Core{Name: s.manifest.Name, Version: s.manifest.Version, Database: database}
+	core := pluginapi.Core{Name: s.manifest.Name, Version: s.manifest.Version}
+	if s.database != nil {
+		core.Database = s.database.Work
+	}
 	return pluginapi.NewCore(core, s.init.GetConfig(), nil)
 }
 

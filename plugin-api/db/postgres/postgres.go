@@ -1,8 +1,8 @@
 // Package postgres opens PostgreSQL databases under GORM, with pgx and the settings that every connection of the platform
 // shares: UTC times, bounded waits, errors that GORM can name, and a logger that writes to hclog.
 //
-// It must not know what is in a database, nor who may do what there: modules reach it through package db, the core through its
-// storage, which makes their roles.
+// It must not know what is in a database: modules reach it through package db, the core through its storage, which makes the
+// roles that Provision gives a place to.
 package postgres
 
 import (
@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/stdlib"
 	gormpostgres "gorm.io/driver/postgres"
 	"gorm.io/gorm"
@@ -51,7 +52,7 @@ func Open(ctx context.Context, url string, o Options) (*gorm.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	sqlDB := stdlib.OpenDB(*config)
+	sqlDB := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(readUTC))
 	sqlDB.SetMaxOpenConns(max(1, o.MaxConns))
 	sqlDB.SetMaxIdleConns(max(1, o.MaxConns))
 	sqlDB.SetConnMaxIdleTime(idleTime)
@@ -98,6 +99,14 @@ func parse(url string, o Options) (*pgx.ConnConfig, error) {
 	}
 	config.RuntimeParams["timezone"] = "UTC"
 	return config, nil
+}
+
+// readUTC makes times read back in UTC, as they were written.
+func readUTC(_ context.Context, conn *pgx.Conn) error {
+	conn.TypeMap().RegisterType(&pgtype.Type{
+		Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
+	})
+	return nil
 }
 
 // place names a database for people.

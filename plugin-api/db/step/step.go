@@ -5,8 +5,8 @@
 package step
 
 import (
-	"cmp"
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"time"
@@ -134,7 +134,7 @@ type transaction struct {
 
 // begin begins a transaction that nobody else can run a step beside.
 func begin(db *gorm.DB, table string) (*transaction, error) {
-	t, err := open(db)
+	t, err := open(db, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -148,9 +148,9 @@ func begin(db *gorm.DB, table string) (*transaction, error) {
 	return t, nil
 }
 
-func open(db *gorm.DB) (*transaction, error) {
+func open(db *gorm.DB, options *sql.TxOptions) (*transaction, error) {
 	ctx := db.Statement.Context
-	own := db.Session(&gorm.Session{NewDB: true, Context: ctx}).Begin()
+	own := db.Session(&gorm.Session{NewDB: true, Context: ctx}).Begin(options)
 	if own.Error != nil {
 		return nil, fmt.Errorf("begin: %w", own.Error)
 	}
@@ -236,18 +236,13 @@ func foresee(db *gorm.DB, s Step) ([]string, error) {
 			return nil, fmt.Errorf("forbid writing: %w", err)
 		}
 	}
-	tx, err := open(db)
+	tx, err := open(db, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return nil, err
 	}
 	defer tx.rollback()
-	if db.Name() == PostgreSQL {
-		if err := tx.own.Exec("SET TRANSACTION READ ONLY").Error; err != nil {
-			return nil, fmt.Errorf("forbid writing: %w", err)
-		}
-	}
 	tx.recorder.dry = true
-	err = cmp.Or(tx.recorder.denied, recovered(func() error { return s.Change(tx.theirs) }))
+	err = tx.recorder.verdict(recovered(func() error { return s.Change(tx.theirs) }))
 	statements := tx.recorder.statements()
 	if err != nil {
 		statements = append(statements, "-- the rest cannot be foreseen: "+clip(oneLine(err)))
