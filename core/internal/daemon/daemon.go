@@ -147,7 +147,7 @@ func (d *daemon) openListener(ctx context.Context) error {
 }
 
 func (d *daemon) openStorage(ctx context.Context) error {
-	store, err := storage.Open(ctx, d.dataDir, d.log.Named("storage"))
+	store, err := storage.Open(ctx, storage.Options{DataDir: d.dataDir, Log: d.log.Named("storage")})
 	if err != nil {
 		return err
 	}

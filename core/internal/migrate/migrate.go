@@ -97,11 +97,15 @@ func (g *Migrator) pending(ctx context.Context, m Module) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	pending, err := ledger.Plan(ledger.IDs(rows), m.IDs)
+	declared := make([]ledger.Declared, len(m.IDs))
+	for i, id := range m.IDs {
+		declared[i] = ledger.Declared{ID: id}
+	}
+	pending, err := ledger.Plan(rows, declared)
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", m.Name, err)
 	}
-	return pending, nil
+	return ledger.IDsOf(pending), nil
 }
 
 func (g *Migrator) step(ctx context.Context, m Module, id string) error {

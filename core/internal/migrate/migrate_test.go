@@ -36,7 +36,7 @@ type platform struct {
 
 func newPlatform(t *testing.T, dir string) *platform {
 	t.Helper()
-	store, err := storage.Open(t.Context(), dir, hclog.NewNullLogger())
+	store, err := storage.Open(t.Context(), storage.Options{DataDir: dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	out := new(bytes.Buffer)
