@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -58,7 +57,7 @@ func start(t *testing.T) *server {
 }
 
 func (s *server) deps(t *testing.T, dir string) Deps {
-	store, err := storage.Open(t.Context(), filepath.Join(dir, "data"), hclog.NewNullLogger())
+	store, err := storage.Open(t.Context(), storage.Options{DataDir: filepath.Join(dir, "data")})
 	require.NoError(t, err)
 	s.storage = store
 	t.Cleanup(func() { require.NoError(t, store.Close()) })

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformd/platformd/core/internal/storage"
@@ -38,7 +37,7 @@ func (c *clock) move(d time.Duration) {
 // replica returns a service over dir's database; several on one dir are what several cores on one database are.
 func replica(t *testing.T, dir string) (*Service, *storage.Storage, *clock) {
 	t.Helper()
-	store, err := storage.Open(t.Context(), dir, hclog.NewNullLogger())
+	store, err := storage.Open(t.Context(), storage.Options{DataDir: dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	s, err := New(store.Core())

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -94,7 +93,7 @@ func (d *daemon) serve(ctx context.Context, t *testing.T, cancel func()) (served
 }
 
 func (d *daemon) deps(ctx context.Context, t *testing.T) admin.Deps {
-	store, err := storage.Open(ctx, d.dir, hclog.NewNullLogger())
+	store, err := storage.Open(ctx, storage.Options{DataDir: d.dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	d.tokens, err = auth.New(store.Core())

@@ -116,12 +116,13 @@ func (l Limits) Bytes() int64 {
 	return int64(size)
 }
 
-// Database is the section database.
+// Database is the section database. Without a URL the data lies in SQLite files.
 type Database struct {
-	URL            SecretURL `json:"url" env:"URL" validate:"later"`
-	MaxConns       int       `json:"maxConns" env:"MAXCONNS" validate:"min=1"`
-	ModuleMaxConns int       `json:"moduleMaxConns" env:"MODULEMAXCONNS" validate:"min=1"`
-	Isolation      string    `json:"isolation" env:"ISOLATION" validate:"oneof=role schema,later=role"`
+	URL            SecretURL `json:"url" env:"URL" validate:"omitempty,postgres_url"`
+	MaxConns       int       `json:"maxConns" env:"MAXCONNS" validate:"min=1,max=10000"`
+	ModuleMaxConns int       `json:"moduleMaxConns" env:"MODULEMAXCONNS" validate:"min=1,max=10000"`
+	// Isolation is role or schema.
+	Isolation string `json:"isolation" env:"ISOLATION" validate:"oneof=role schema"`
 }
 
 // Events is the section events.

@@ -111,7 +111,7 @@ modules:
       restart: { max: 9, window: 1h }
       enabled: false
     billing: { enabled: true, restart: { max: 2 } }
-database: { maxConns: 1, moduleMaxConns: 2 }
+database: { url: "postgresql://u@h:5433/d", maxConns: 1, moduleMaxConns: 2, isolation: schema }
 events: { exchange: acme.events }
 supervisor: { restart: { max: 1000000, window: 500ms } }
 auth: { accessTTL: 1h, refreshTTL: 1h }
@@ -141,7 +141,7 @@ func TestEveryKeyOfTheFile(t *testing.T) {
 		},
 		"billing": {Enabled: ptr(true), Restart: RestartOverride{Max: ptr(2)}},
 	}
-	want.Database.MaxConns, want.Database.ModuleMaxConns = 1, 2
+	want.Database = Database{URL: "postgresql://u@h:5433/d", MaxConns: 1, ModuleMaxConns: 2, Isolation: "schema"}
 	want.Events.Exchange = "acme.events"
 	want.Supervisor.Restart = Restart{Max: 1000000, Window: 500 * time.Millisecond}
 	want.Auth.AccessTTL, want.Auth.RefreshTTL = time.Hour, time.Hour
@@ -224,7 +224,7 @@ func TestSchema(t *testing.T) {
 	require.NoError(t, resolved.Validate(map[string]any{"server": map[string]any{"maxConnections": 0}}))
 
 	for _, bad := range []string{`{"servr": {}}`, `{"server": {"holdTimeout": 5}}`, `{"server": {"holdTimeout": "5"}}`,
-		`{"log": {"level": "loud"}}`, `{"database": {"isolation": "schema"}}`, `{"database": {"url": "postgres://h/d"}}`,
+		`{"log": {"level": "loud"}}`, `{"database": {"isolation": "none"}}`, `{"database": {"url": "mysql://h/d"}}`,
 		`{"database": {"maxConns": 0}}`, `{"modules": {"requireSigned": true}}`, `{"modules": {"overrides": {"Blog": {}}}}`,
 		`{"modules": {"overrides": {"blog": {"confg": {}}}}}`, `{"modules": {"overrides": {"blog": {"limits": {"pids": 1}}}}}`,
 		`{"auth": {"oidc": [{}]}}`, `{"server": {"trustedProxies": null}}`, `{"server": {"maxConnections": -1}}`} {

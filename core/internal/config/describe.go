@@ -28,10 +28,10 @@ func descriptions() map[string]string {
 		"modules.overrides":     "By name of a module: config, restart, limits, enabled.",
 
 		"database":                "Without a server: SQLite files in data.dir.",
-		"database.url":            "URL of a PostgreSQL database.",
+		"database.url":            "URL of a PostgreSQL database, which should belong to a role that may create roles.",
 		"database.maxConns":       "Most connections that the core opens.",
-		"database.moduleMaxConns": "Most connections that each module opens.",
-		"database.isolation":      "What keeps modules apart on a database server: role or schema.",
+		"database.moduleMaxConns": "Most connections that each process of a module opens.",
+		"database.isolation":      "What keeps modules apart on a server: role, or schema, which trusts them.",
 
 		"events":          "Without a broker: an embedded bus.",
 		"events.url":      "URL of a RabbitMQ broker.",

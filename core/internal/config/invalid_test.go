@@ -127,6 +127,7 @@ func TestBadNumbersAndNames(t *testing.T) {
 		{"server: {maxConnectionsPerClient: -1}", 1, "out_of_range", "must be at least 0, not -1"},
 		{"database: {maxConns: 0}", 1, "out_of_range", "`database.maxConns` must be at least 1, not 0"},
 		{"database: {moduleMaxConns: -1}", 1, "out_of_range", "`database.moduleMaxConns`"},
+		{"database: {moduleMaxConns: 10001}", 1, "out_of_range", "`database.moduleMaxConns` must be at most 10000, not 10001"},
 		{"supervisor: {restart: {max: 0}}", 1, "out_of_range", "`supervisor.restart.max`"},
 		{"modules: {overrides: {blog: {restart: {max: 0}}}}", 1, "out_of_range", "`modules.overrides.blog.restart.max`"},
 		{"modules: {overrides: {blog: {limits: {pids: 5}}}}", 1, "out_of_range", "must be at least 16, not 5"},
@@ -199,12 +200,34 @@ func TestBadReferences(t *testing.T) {
 func TestNotSupportedYet(t *testing.T) {
 	t.Parallel()
 	checkBadFiles(t, []badFile{
-		{"database: {url: 'postgres://u@h/d'}", 1, "not_supported_yet", "`database.url` is not supported by this platformd yet"},
 		{"events: {url: 'amqp://h'}", 1, "not_supported_yet", "`events.url` is not supported by this platformd yet"},
 		{"cache: {url: 'redis://h'}", 1, "not_supported_yet", "`cache.url` is not supported by this platformd yet"},
 		{"modules:\n  requireSigned: true", 2, "not_supported_yet", "`modules.requireSigned` is not supported by this platformd yet"},
 		{"auth: {oidc: [{issuer: x}]}", 1, "not_supported_yet", "`auth.oidc` is not supported by this platformd yet"},
-		{"database: {isolation: schema}", 1, "not_supported_yet", "`database.isolation` is not supported by this platformd yet"},
+	})
+}
+
+func TestDatabaseURL(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{
+		"postgres://h/d", "postgresql://u:p@h:5433/d?sslmode=verify-full", "postgres://[::1]/d",
+		"postgres://u@/d?host=/var/run/postgresql", "postgres:///d?host=h&port=1",
+	} {
+		c, err := load(t, "database: {url: '"+url+"', isolation: schema}")
+		require.NoError(t, err, url)
+		require.Equal(t, url, c.Database.URL.Reveal())
+		require.Equal(t, "schema", c.Database.Isolation)
+	}
+	checkBadFiles(t, []badFile{
+		{"database: {url: 'mysql://u:hunter2@h/d'}", 1, "bad_url", "`database.url` is not the URL of a PostgreSQL database"},
+		{"database: {url: 'host=h dbname=d'}", 1, "bad_url", "is not the URL of a PostgreSQL database"},
+		{"database: {url: 'postgres://u:hunter2@h'}", 1, "bad_url", "`database.url` names no database"},
+		{"database: {url: 'postgres://u:hunter2@h/'}", 1, "bad_url", "`database.url` names no database"},
+		{"database: {url: 'postgres:///d'}", 1, "bad_url", "`database.url` names no server"},
+		{"database: {url: 'postgres://u:hunter2%@h/d'}", 1, "bad_url", "`database.url` is not a URL"},
+		{"database: {url: 'postgres://u:hunt#er2@h/d'}", 1, "bad_url", "`database.url`"},
+		{"database: {url: 'postgres://h/d#x'}", 1, "bad_url", "must have no fragment"},
+		{"database: {url: 'postgres://h:99999/d'}", 1, "out_of_range", "port 99999 is out of range"},
 	})
 }
 

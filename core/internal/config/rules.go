@@ -16,7 +16,7 @@ import (
 func rules() map[string]func(string) *fault {
 	return map[string]func(string) *fault{
 		"listen": checkListen, "public_url": checkPublicURL, "origin": checkOrigin, "readable": checkReadable,
-		"exchange": checkExchange, "module_name": checkModuleName, "size": checkSize,
+		"exchange": checkExchange, "module_name": checkModuleName, "size": checkSize, "postgres_url": checkPostgresURL,
 	}
 }
 
@@ -62,6 +62,31 @@ func checkPublicURL(text string) *fault {
 	if u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
 		return &fault{" must have no user, query or fragment",
 			"write for example https://platform.example.com", "bad_url"}
+	}
+	if u.Port() != "" {
+		return checkPort(u.Port())
+	}
+	return nil
+}
+
+// checkPostgresURL wants named what a driver would otherwise take from the environment, which modules do not share.
+func checkPostgresURL(text string) *fault {
+	const example = "write for example postgres://USER:PASSWORD@HOST:5432/DATABASE"
+	u, err := url.Parse(text)
+	if err != nil { // the error holds the URL, and with it the password
+		return &fault{" is not a URL", example + "; in a password, write %25 for % and %2F for /", "bad_url"}
+	}
+	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return &fault{" is not the URL of a PostgreSQL database", example, "bad_url"} // what else it is may be secret
+	}
+	if u.Hostname() == "" && u.Query().Get("host") == "" {
+		return &fault{" names no server", example + ", or ?host=/var/run/postgresql for a unix socket", "bad_url"}
+	}
+	if strings.Trim(u.Path, "/") == "" {
+		return &fault{" names no database", example, "bad_url"}
+	}
+	if u.Fragment != "" {
+		return &fault{" must have no fragment", example + "; in a password, write %23 for #", "bad_url"}
 	}
 	if u.Port() != "" {
 		return checkPort(u.Port())

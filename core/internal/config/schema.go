@@ -86,12 +86,18 @@ func (r refiner) rules(s *jsonschema.Schema, tags string, v reflect.Value) error
 			}
 		case "size":
 			s.Pattern = `^[0-9]+(B|KiB|MiB|GiB)$`
-		case "min":
-			least, err := strconv.ParseFloat(param, 64)
+		case "min", "max":
+			limit, err := strconv.ParseFloat(param, 64)
 			if err != nil {
 				return err
 			}
-			s.Minimum = &least
+			if name == "min" {
+				s.Minimum = &limit
+			} else {
+				s.Maximum = &limit
+			}
+		case "postgres_url":
+			s.Pattern = `^$|^postgres(ql)?://`
 		case "later":
 			text, err := toJSON(v)
 			if err != nil {

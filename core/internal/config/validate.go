@@ -92,6 +92,9 @@ func explain(field validator.FieldError, custom map[string]func(string) *fault) 
 	case "min":
 		return &fault{fmt.Sprintf(" must be at least %s, not %s", field.Param(), value),
 			"write " + field.Param() + " or more, or remove it", "out_of_range"}
+	case "max":
+		return &fault{fmt.Sprintf(" must be at most %s, not %s", field.Param(), value),
+			"write " + field.Param() + " or less, or remove it", "out_of_range"}
 	case "ltefield":
 		return &fault{fmt.Sprintf(" must not be longer than auth.refreshTTL, and is %s", value),
 			"make it shorter, or auth.refreshTTL longer", "conflict"}
@@ -102,6 +105,6 @@ func explain(field validator.FieldError, custom map[string]func(string) *fault) 
 		return &fault{": " + display(value) + " is neither an IP address nor a CIDR range",
 			"write for example 10.0.0.1 or 10.0.0.0/8", "bad_value"}
 	default:
-		return custom[field.Tag()](value)
+		return custom[field.Tag()](reflect.ValueOf(field.Value()).String()) // not value, which hides secrets
 	}
 }

@@ -76,6 +76,7 @@ type daemon struct {
 	catalog     *catalog.Catalog
 	registry    *instance.Registry
 	sandbox     *isolation.Sandbox // nil: modules are not isolated
+	launcher    *instance.Launcher
 	supervisor  *supervisor.Supervisor
 	migrator    *migrate.Migrator
 	gateway     *gateway.Gateway
@@ -147,13 +148,15 @@ func (d *daemon) openListener(ctx context.Context) error {
 }
 
 func (d *daemon) openStorage(ctx context.Context) error {
-	store, err := storage.Open(ctx, d.dataDir, d.log.Named("storage"))
+	store, err := storage.Open(ctx, storage.Options{DataDir: d.dataDir, Log: d.log.Named("storage")})
 	if err != nil {
 		return err
 	}
 	d.storage = store
 	d.closing(store.Close)
-	d.migrator = migrate.New(store, d.log.Named("migrate"))
+	if d.migrator, err = migrate.New(ctx, store, d.dataDir, d.log.Named("migrate")); err != nil {
+		return err
+	}
 	d.tokens, err = auth.New(store.Core())
 	return err
 }

@@ -54,7 +54,7 @@ type lock struct {
 func (lock) TableName() string { return "migration_locks" }
 
 // openLocks makes the table, and gives up what an earlier process of this daemon left: none but us is on its data directory.
-func openLocks(ctx context.Context, s *storage.Storage) (*locks, error) {
+func openLocks(ctx context.Context, s *storage.Storage, dir string) (*locks, error) {
 	err := storage.MigrateCore(s.Core(), "migrate", storage.CoreStep{ID: "0001_locks", Up: func(tx *gorm.DB) error {
 		return tx.Migrator().CreateTable(&lock{})
 	}})
@@ -69,7 +69,7 @@ func openLocks(ctx context.Context, s *storage.Storage) (*locks, error) {
 		host = "an unknown host"
 	}
 	return &locks{
-		db: s.Core(), daemon: s.DaemonID(), holder: fmt.Sprintf("%s, pid %d, data directory %s", host, os.Getpid(), s.Dir()),
+		db: s.Core(), daemon: s.DaemonID(), holder: fmt.Sprintf("%s, pid %d, data directory %s", host, os.Getpid(), dir),
 		patience: patience, lease: lease, renewal: renewal,
 	}, nil
 }

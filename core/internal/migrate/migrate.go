@@ -58,9 +58,9 @@ type Migrator struct {
 }
 
 // New returns a Migrator for the modules whose data is in storage. The locks that an earlier process on the same data
-// directory left are given up.
-func New(ctx context.Context, storage *storage.Storage, log hclog.Logger) (*Migrator, error) {
-	locks, err := openLocks(ctx, storage)
+// directory left are given up; dir is that directory, and names this process to those who wait for it.
+func New(ctx context.Context, storage *storage.Storage, dir string, log hclog.Logger) (*Migrator, error) {
+	locks, err := openLocks(ctx, storage, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -211,15 +211,19 @@ func (g *Migrator) step(
 	report(false, 0)
 	statements, err := m.Run(ctx, database, step)
 	took := time.Since(start)
-	log := g.log.With("module", m.Name, "id", step.ID, "down", step.Down, "ms", took.Milliseconds())
+	about := []any{"module", m.Name, "id", step.ID, "ms", took.Milliseconds()}
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
 			err = fmt.Errorf("%w (%w)", err, cause) // such as a lock that was lost
 		}
-		log.Error("migration failed", "error", err)
+		g.log.Error("migration failed", append(about, "down", step.Down, "error", err)...)
 		return &StepError{Module: m.Name, ID: step.ID, Down: step.Down, Err: err}
 	}
-	log.Info("migrated", "statements", len(statements))
+	what := "migrated"
+	if step.Down {
+		what = "migration undone"
+	}
+	g.log.Info(what, append(about, "statements", len(statements))...)
 	report(true, took)
 	return nil
 }

@@ -1,6 +1,8 @@
-// Package sqlfiles reads a module's migrations where they are SQL: migrations/NNNN_name.up.sql and .down.sql in its folder.
+// Package sqlfiles is a module's migrations where they are SQL: migrations/NNNN_name.up.sql and .down.sql in its folder. It reads,
+// checks and takes them apart, and runs one in a process of its own: the core's binary, started in the module's place, so that
+// the SQL reaches no further than the module could.
 //
-// Floor 0. It must not run any of it, nor know what has been applied: it checks the files, and takes them apart.
+// Floor 0. It must not run any of it in the core's own process, nor decide what is due.
 package sqlfiles
 
 import (
@@ -49,11 +51,40 @@ func Declared(all []Migration) []ledger.Declared {
 	return declared
 }
 
+// Find returns the migration with an id; without one, a zero Migration.
+func Find(all []Migration, id string) Migration {
+	for _, m := range all {
+		if m.ID == id {
+			return m
+		}
+	}
+	return Migration{}
+}
+
 // fileName is NNNN_name.up.sql, or NNNN_name.up.postgres.sql for one dialect.
 var fileName = regexp.MustCompile(`^(([0-9]{4})_[a-z0-9_]{1,80})\.(up|down)(?:\.(sqlite|postgres))?\.sql$`)
 
-// Dialects are those in which a module must be able to migrate.
-func Dialects() []string { return []string{step.SQLite, step.PostgreSQL} }
+// Check reads the migrations of the module in dir as for each dialect, which must have the same ones.
+func Check(dir string) error {
+	var first []Migration
+	for _, dialect := range []string{step.SQLite, step.PostgreSQL} {
+		all, err := Load(dir, dialect)
+		if err != nil {
+			return err
+		}
+		if first == nil {
+			first = all
+		}
+		for _, pair := range [][2][]Migration{{first, all}, {all, first}} {
+			for _, m := range pair[0] {
+				if Find(pair[1], m.ID).ID == "" {
+					return at(m.ID+".up.sql", "it is there for one kind of database only", "write it for sqlite and for postgres")
+				}
+			}
+		}
+	}
+	return nil
+}
 
 // Load reads the migrations of the module in dir, in their order, as they are for a dialect (step.SQLite, step.PostgreSQL): a
 // file of that dialect takes the place of the one for all. Nothing outside of the folder is read. Each error names the

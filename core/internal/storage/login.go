@@ -12,25 +12,34 @@ const (
 	Owner
 )
 
+// String implements fmt.Stringer.
+func (a Access) String() string {
+	if a == Owner {
+		return "owner"
+	}
+	return "rw"
+}
+
 // Login is one process's access to its module's data, under credentials that no other process has. Its methods are safe for
 // concurrent use; one of them must be called when the process has ended, or will not use the data any more.
 type Login struct {
 	Database Database
+
+	end     func(context.Context) error // nil: nothing is to be done
+	release func()
 }
 
-// Close ends every session of the login and drops it.
-func (l *Login) Close(context.Context) error { return nil }
+// Close ends every session of the login and drops it, within seconds. On an error the login is taken back later.
+func (l *Login) Close(ctx context.Context) error {
+	if l.end == nil {
+		return nil
+	}
+	return l.end(ctx)
+}
 
 // Release is Close in the background, for who must not wait for a database.
-func (l *Login) Release() {}
-
-// Login gives a process of the module access to its data, and makes their place if there is none.
-func (s *Storage) Login(_ context.Context, module string, _ Access) (*Login, error) {
-	return &Login{Database: s.Module(module)}, nil
-}
-
-// Run keeps what processes have been given valid, and takes back what is left of those that are gone, until ctx ends; then it
-// drops every login. It is called once.
-func (s *Storage) Run(ctx context.Context) {
-	<-ctx.Done()
+func (l *Login) Release() {
+	if l.release != nil {
+		l.release()
+	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/platformd/platformd/plugin-api/db/backend"
 	"github.com/platformd/platformd/plugin-api/db/ledger"
 )
 
@@ -35,7 +36,7 @@ func MigrateCore(db *gorm.DB, component string, steps ...CoreStep) error {
 		if err != nil {
 			return err
 		}
-		pending, err := ledger.Plan(applied, stepIDs(steps))
+		pending, err := ledger.Plan(applied, declared(steps))
 		if err != nil {
 			return err
 		}
@@ -60,18 +61,32 @@ func applyCore(tx *gorm.DB, step CoreStep, row coreMigration) error {
 	return tx.Create(&row).Error
 }
 
-func coreLedger(tx *gorm.DB, component string) (applied []string, err error) {
-	if err := tx.AutoMigrate(&coreMigration{}); err != nil {
+func coreLedger(tx *gorm.DB, component string) ([]ledger.Row, error) {
+	if err := lockCoreLedger(tx); err != nil {
 		return nil, err
 	}
-	err = tx.Model(&coreMigration{}).Where("component = ?", component).Order("position").Pluck("id", &applied).Error
+	var ids []string
+	err := tx.Model(&coreMigration{}).Where("component = ?", component).Order("position").Pluck("id", &ids).Error
+	applied := make([]ledger.Row, len(ids))
+	for i, id := range ids {
+		applied[i] = ledger.Row{ID: id}
+	}
 	return applied, err
 }
 
-func stepIDs(steps []CoreStep) []string {
-	ids := make([]string, len(steps))
-	for i, step := range steps {
-		ids[i] = step.ID
+// lockCoreLedger lets one daemon at a time migrate. On SQLite it holds the file's write lock already; on PostgreSQL the table is
+// there since the database was opened, and only the core has any right to it.
+func lockCoreLedger(tx *gorm.DB) error {
+	if tx.Name() == backend.PostgreSQL {
+		return tx.Exec("LOCK TABLE core_migrations IN EXCLUSIVE MODE").Error
 	}
-	return ids
+	return tx.AutoMigrate(&coreMigration{})
+}
+
+func declared(steps []CoreStep) []ledger.Declared {
+	all := make([]ledger.Declared, len(steps))
+	for i, step := range steps {
+		all[i] = ledger.Declared{ID: step.ID}
+	}
+	return all
 }

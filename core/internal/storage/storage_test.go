@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 	"gorm.io/gorm"
 
@@ -21,7 +20,7 @@ import (
 
 func open(t *testing.T, dir string) *storage.Storage {
 	t.Helper()
-	s, err := storage.Open(t.Context(), dir, hclog.NewNullLogger())
+	s, err := storage.Open(t.Context(), storage.Options{DataDir: dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
@@ -46,13 +45,13 @@ func TestOpenReportsWhatIsWrong(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	_, err := storage.Open(t.Context(), file, hclog.NewNullLogger())
+	_, err := storage.Open(t.Context(), storage.Options{DataDir: file})
 	require.ErrorContains(t, err, file)
 	require.ErrorContains(t, err, "fix: ")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = storage.Open(ctx, dir, hclog.NewNullLogger())
+	_, err = storage.Open(ctx, storage.Options{DataDir: dir})
 	require.ErrorIs(t, err, context.Canceled)
 }
 
@@ -148,7 +147,7 @@ func TestMigrateCoreRunsEachStepOnce(t *testing.T) {
 		{step("0001", &first), step("0002", &second)},
 		{step("0001", &first), step("0002", &second)},
 	} {
-		s, err := storage.Open(t.Context(), dir, hclog.NewNullLogger())
+		s, err := storage.Open(t.Context(), storage.Options{DataDir: dir})
 		require.NoError(t, err)
 		require.NoError(t, storage.MigrateCore(s.Core(), "auth", steps...))
 		require.NoError(t, storage.MigrateCore(s.Core(), "audit", step("0003", &other)))

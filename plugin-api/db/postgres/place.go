@@ -23,14 +23,20 @@ type Place struct {
 // Ledger is the table of the place's migrations.
 func (p Place) Ledger() string { return LedgerSchema + "." + p.Schema }
 
-// Provision makes the place and gives its roles what is theirs, as far as that is not so yet. The schemas belong to the role
-// that tx is of, which must be a member of Owner: so no module can drop or rename its own. It must not run twice at once.
+// Provision makes the place and gives its roles what is theirs. The schemas belong to the role that tx is of, which must be a
+// member of Owner: so no module can drop or rename its own. Without roles, nobody else gets anything. It must not run twice at
+// once.
+//
+// What is there already is not made or granted again: a module can hold the catalog's rows that this would change.
 func Provision(tx *gorm.DB, p Place) error {
 	if err := p.makeSchemas(tx); err != nil {
 		return fmt.Errorf("make the schema of module %s: %w", p.Schema, err)
 	}
 	if err := ledger.Ensure(tx, p.Ledger()); err != nil {
 		return err
+	}
+	if p.Owner == "" {
+		return nil
 	}
 	if err := p.grant(tx); err != nil {
 		return fmt.Errorf("give module %s what is its own: %w", p.Schema, err)
@@ -39,24 +45,48 @@ func Provision(tx *gorm.DB, p Place) error {
 }
 
 func (p Place) makeSchemas(tx *gorm.DB) error {
-	return run(tx,
-		"CREATE SCHEMA IF NOT EXISTS "+Quote(LedgerSchema),
-		"CREATE SCHEMA IF NOT EXISTS "+Quote(p.Schema),
-	)
+	for _, schema := range []string{LedgerSchema, p.Schema} {
+		var exists bool
+		if err := tx.Raw("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = ?)", schema).Scan(&exists).Error; err != nil {
+			return err
+		}
+		if exists {
+			continue
+		}
+		if err := tx.Exec("CREATE SCHEMA " + Quote(schema)).Error; err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
+// missing are the statements that give the roles what they lack.
+const missing = `
+WITH place AS (SELECT CAST(@schema AS text) AS s, CAST(@owner AS text) AS owner, CAST(@rw AS text) AS rw, CAST(@ledgers AS text) AS l)
+SELECT format('GRANT USAGE, CREATE ON SCHEMA %I TO %I', s, owner) FROM place
+ WHERE NOT (has_schema_privilege(owner, s, 'USAGE') AND has_schema_privilege(owner, s, 'CREATE'))
+UNION ALL
+SELECT format('GRANT USAGE ON SCHEMA %I TO %I', s, rw) FROM place WHERE NOT has_schema_privilege(rw, s, 'USAGE')
+UNION ALL
+SELECT format('GRANT USAGE ON SCHEMA %I TO %I', l, owner) FROM place WHERE NOT has_schema_privilege(owner, l, 'USAGE')
+UNION ALL
+SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I.%I TO %I', l, s, owner) FROM place
+ WHERE EXISTS (SELECT FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) privilege
+               WHERE NOT has_table_privilege(owner, format('%I.%I', l, s), privilege))`
+
 func (p Place) grant(tx *gorm.DB) error {
-	schema, owner, readWrite := Quote(p.Schema), Quote(p.Owner), Quote(p.ReadWrite)
-	ledgerTable := Quote(LedgerSchema) + "." + schema
-	byDefault := "ALTER DEFAULT PRIVILEGES FOR ROLE " + owner + " IN SCHEMA " + schema + " GRANT "
-	return run(tx,
-		"GRANT USAGE, CREATE ON SCHEMA "+schema+" TO "+owner,
-		"GRANT USAGE ON SCHEMA "+schema+" TO "+readWrite,
-		"GRANT USAGE ON SCHEMA "+Quote(LedgerSchema)+" TO "+owner,
-		"GRANT SELECT, INSERT, UPDATE, DELETE ON "+ledgerTable+" TO "+owner,
-		byDefault+"SELECT, INSERT, UPDATE, DELETE ON TABLES TO "+readWrite,
-		byDefault+"USAGE, SELECT, UPDATE ON SEQUENCES TO "+readWrite,
-	)
+	var statements []string
+	err := tx.Raw(missing, map[string]any{
+		"schema": p.Schema, "owner": p.Owner, "rw": p.ReadWrite, "ledgers": LedgerSchema,
+	}).Scan(&statements).Error
+	if err != nil {
+		return err
+	}
+	byDefault := "ALTER DEFAULT PRIVILEGES FOR ROLE " + Quote(p.Owner) + " IN SCHEMA " + Quote(p.Schema) + " GRANT "
+	return run(tx, append(statements,
+		byDefault+"SELECT, INSERT, UPDATE, DELETE ON TABLES TO "+Quote(p.ReadWrite),
+		byDefault+"USAGE, SELECT, UPDATE ON SEQUENCES TO "+Quote(p.ReadWrite),
+	)...)
 }
 
 // run executes statements in order.
