@@ -70,6 +70,7 @@ type daemon struct {
 	logs        *logs.Log
 	log         hclog.Logger
 	storage     *storage.Storage
+	database    *pulse
 	tokens      *auth.Service
 	permissions *authz.Registry
 	metrics     *metrics
@@ -145,20 +146,6 @@ func (d *daemon) openListener(ctx context.Context) error {
 	d.listener = listener
 	d.closing(func() error { _ = listener.Close(); return nil }) // the gateway has closed it if it ever served
 	return nil
-}
-
-func (d *daemon) openStorage(ctx context.Context) error {
-	store, err := storage.Open(ctx, storage.Options{DataDir: d.dataDir, Log: d.log.Named("storage")})
-	if err != nil {
-		return err
-	}
-	d.storage = store
-	d.closing(store.Close)
-	if d.migrator, err = migrate.New(ctx, store, d.dataDir, d.log.Named("migrate")); err != nil {
-		return err
-	}
-	d.tokens, err = auth.New(store.Core())
-	return err
 }
 
 func (d *daemon) openCatalog(context.Context) error {

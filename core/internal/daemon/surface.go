@@ -57,7 +57,7 @@ func (d *daemon) info() admin.Info {
 	return admin.Info{
 		Version: d.options.Version, PID: os.Getpid(), StartedAt: d.started,
 		URL: d.url(), Listen: d.listener.Addr().String(), DataDir: d.dataDir, ConfigFile: d.options.ConfigFile,
-		Database: "sqlite", Events: notBuilt, Cache: notBuilt,
+		Database: d.storage.Name(), Events: notBuilt, Cache: notBuilt,
 		Isolation: d.isolation(), Capabilities: d.capabilities(),
 		Ready: d.readiness().Ready, StopMillis: d.longestStop().Milliseconds(),
 	}
@@ -87,9 +87,12 @@ func (d *daemon) longestStop() time.Duration {
 	return longest
 }
 
-// readiness: the platform is ready when every module has settled and the required ones are ready.
+// readiness: the platform is ready when its database is there, every module has settled, and the required ones are ready.
 func (d *daemon) readiness() gateway.Readiness {
 	answer := gateway.Readiness{Ready: d.settled.Load(), Modules: []gateway.ModuleState{}}
+	if err := d.database.check(); err != nil {
+		answer.Ready, answer.Reason, answer.Detail = false, "the database cannot be reached", err.Error()
+	}
 	for _, mod := range d.modules() {
 		if mod.Required && mod.State != string(supervisor.Ready) {
 			answer.Ready = false

@@ -18,7 +18,10 @@ const stateReady = "ready"
 
 // Readiness is whether the platform can do its work, and what each module's part in that is.
 type Readiness struct {
-	Ready   bool          `json:"ready"`
+	Ready bool `json:"ready"`
+	// Reason says what, other than modules, keeps the platform from being ready; Detail is more of it, for ?verbose.
+	Reason  string        `json:"reason,omitempty"`
+	Detail  string        `json:"detail,omitempty"`
 	Modules []ModuleState `json:"modules,omitempty"`
 }
 
@@ -36,7 +39,7 @@ type ModuleState struct {
 
 // probes returns what answers without a module or a token, by path.
 func (g *Gateway) probes() map[string]http.HandlerFunc {
-	return map[string]http.HandlerFunc{"/livez": g.livez, "/readyz": g.readyz, "/metrics": g.metrics.page.ServeHTTP}
+	return map[string]http.HandlerFunc{"/livez": livez, "/readyz": g.readyz, "/metrics": g.metrics.page.ServeHTTP}
 }
 
 func (g *Gateway) addProbes(engine *gin.Engine) {
@@ -52,7 +55,7 @@ func (g *Gateway) addProbes(engine *gin.Engine) {
 }
 
 // livez says only that the process answers.
-func (g *Gateway) livez(w http.ResponseWriter, _ *http.Request) {
+func livez(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = fmt.Fprintln(w, "ok") // a probe that is gone does not care
 }
@@ -60,27 +63,32 @@ func (g *Gateway) livez(w http.ResponseWriter, _ *http.Request) {
 // readyz says whether requests should be sent here; with ?verbose why, per module.
 func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 	state := g.ready()
+	state.Modules = g.table.Load().degrade(state.Modules)
+	state.answer(w, r, g.draining.Load())
+}
+
+// answer is what a probe is told.
+func (s Readiness) answer(w http.ResponseWriter, r *http.Request, draining bool) {
 	status := http.StatusOK
-	if g.draining.Load() {
-		state.Ready = false
+	if draining {
+		s.Ready = false
 	}
-	if !state.Ready {
+	if !s.Ready {
 		status = http.StatusServiceUnavailable
 	}
 	if !r.URL.Query().Has("verbose") {
-		state.Modules = nil
+		s.Modules, s.Detail = nil, ""
 	}
-	state.Modules = g.table.Load().degrade(state.Modules)
 	w.Header().Set("Cache-Control", "no-store")
 	if strings.Contains(r.Header.Get("Accept"), "application/json") {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(state) // likewise
+		_ = json.NewEncoder(w).Encode(s) // a probe that is gone does not care
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	state.print(w, g.draining.Load())
+	s.print(w, draining)
 }
 
 // print writes the state for people.
@@ -90,7 +98,7 @@ func (s Readiness) print(w http.ResponseWriter, draining bool) {
 	case draining:
 		headline = "not ready: the platform is stopping"
 	case !s.Ready:
-		headline = "not ready"
+		headline = s.headline()
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, headline)
@@ -109,6 +117,16 @@ func (s Readiness) print(w http.ResponseWriter, draining bool) {
 		_, _ = fmt.Fprintln(table, line)
 	}
 	_ = table.Flush() // likewise
+}
+
+func (s Readiness) headline() string {
+	line := "not ready"
+	for _, more := range []string{s.Reason, s.Detail} {
+		if more != "" {
+			line += ": " + more
+		}
+	}
+	return line
 }
 
 // Degraded returns a line for each module that a ready module's routes need and do not have: what a request is told, and

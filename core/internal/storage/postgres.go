@@ -64,7 +64,12 @@ func openPostgres(ctx context.Context, o Options) (*server, error) {
 	return s, nil
 }
 
-func (s *server) name() string { return "postgresql " + s.version }
+func (s *server) name() string {
+	if s.Isolation == IsolationSchema {
+		return "postgresql " + s.version + ", isolation: schema (modules are trusted with each other's data)"
+	}
+	return "postgresql " + s.version
+}
 
 func (s *server) core() *gorm.DB { return s.db }
 
