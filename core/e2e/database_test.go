@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/rand"
 	"net/url"
 	"os"
@@ -92,7 +93,9 @@ func newDatabase(t *testing.T) string {
 
 // installationOf is the name under which the platform has its roles; "" if no platform ever used the database.
 func installationOf(source string) (id string) {
-	db, err := postgres.Open(bounded(), source, postgres.Options{MaxConns: 1})
+	ctx, cancel := context.WithTimeout(context.Background(), patience) // also when the test has ended
+	defer cancel()
+	db, err := postgres.Open(ctx, source, postgres.Options{MaxConns: 1})
 	if err != nil {
 		return ""
 	}

@@ -78,11 +78,7 @@ const steps = 6
 
 func migrations() []db.Migration {
 	all := []db.Migration{{ID: "0001_log", Up: func(tx *gorm.DB) error {
-		type log struct {
-			ID   uint
-			Step string `gorm:"not null"`
-		}
-		if err := tx.Migrator().CreateTable(&log{}); err != nil {
+		if err := tx.Exec("CREATE TABLE clerk_log (step text NOT NULL)").Error; err != nil {
 			return err
 		}
 		return note(tx, "0001_log")
@@ -114,7 +110,8 @@ func index(tx *gorm.DB) error {
 	if err := tx.Exec("CREATE INDEX IF NOT EXISTS clerk_log_step ON clerk_log (step)").Error; err != nil {
 		return err
 	}
-	if err := tx.Exec("INSERT INTO clerk_log (step) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM clerk_log WHERE step = ?)", id, id).Error; err != nil {
+	again := "INSERT INTO clerk_log (step) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM clerk_log WHERE step = ?)"
+	if err := tx.Exec(again, id, id).Error; err != nil {
 		return err
 	}
 	hold(id)
