@@ -40,7 +40,7 @@ bench: build ## Compare with gin, nginx, HAProxy and others; half an hour (ARGS=
 gobench: ## Run the Go benchmarks of the workspace (BENCH=regexp, BENCHTIME=1s, COUNT=1)
 	@scripts/gobench
 
-soak: ## Prove the guarantees at their full counts, and print a table (SUITE=supervision|gateway|all, FRESH=1)
+soak: ## Prove the guarantees at their full counts, and print a table (SUITE=supervision|gateway|data|all, FRESH=1)
 	@scripts/soak
 
 fuzz: ## Run every fuzz target for FUZZTIME (default 60s) each

@@ -55,12 +55,18 @@ func build(dir string) error {
 	targets := map[string]string{
 		filepath.Join(dir, "platformd"):       filepath.Join(root, "core/cmd/platformd"),
 		filepath.Join(dir, "modules/evil"):    filepath.Join(root, "core/e2e/evil"),
+		filepath.Join(dir, "modules/clerk"):   filepath.Join(root, "core/e2e/clerk"),
 		filepath.Join(dir, "modules/hello"):   filepath.Join(root, "plugins/hello"),
 		filepath.Join(dir, "modules/billing"): filepath.Join(root, "plugins/billing"),
 		filepath.Join(dir, "modules/blog"):    filepath.Join(root, "plugins/blog"),
 	}
+	scribe := filepath.Join(dir, "modules/scribe") // clerk's binary, with other files
+	if err := copyModule(filepath.Join(root, "core/e2e/scribe"), scribe); err != nil {
+		return err
+	}
+	targets[filepath.Join(scribe, "bin/scribe")] = filepath.Join(root, "core/e2e/clerk")
 	for out, source := range targets {
-		if name := filepath.Base(out); name != "platformd" {
+		if name := filepath.Base(out); name != "platformd" && name != "scribe" {
 			if err := copyModule(source, out); err != nil {
 				return err
 			}
@@ -81,7 +87,7 @@ func copyModule(source, target string) error {
 	if err := os.MkdirAll(filepath.Join(target, "bin"), 0o755); err != nil {
 		return err
 	}
-	for _, pattern := range []string{"module.yaml", "*.schema.json"} {
+	for _, pattern := range []string{"module.yaml", "*.schema.json", "migrations/*.sql"} {
 		names, err := filepath.Glob(filepath.Join(source, pattern))
 		if err != nil {
 			return err
@@ -91,7 +97,11 @@ func copyModule(source, target string) error {
 			if err != nil {
 				return err
 			}
-			if err := os.WriteFile(filepath.Join(target, filepath.Base(name)), content, 0o644); err != nil {
+			out := filepath.Join(target, strings.TrimPrefix(name, source))
+			if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+				return err
+			}
+			if err := os.WriteFile(out, content, 0o644); err != nil {
 				return err
 			}
 		}
@@ -103,6 +113,7 @@ func copyModule(source, target string) error {
 type platform struct {
 	t       *testing.T
 	dir     string // holds modules/ and data/
+	env     []string
 	url     string
 	cmd     *exec.Cmd
 	log     *logBuffer
@@ -123,6 +134,7 @@ func newDir(t *testing.T, modules ...string) string {
 	dir, err := os.MkdirTemp("", "pd")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	useDatabase(t, dir, os.Getenv("PLATFORMD_TEST_E2E_BACKEND"))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "modules"), 0o755))
 	for _, name := range modules {
 		require.NoError(t, os.CopyFS(filepath.Join(dir, "modules", name), os.DirFS(filepath.Join(built, "modules", name))))
@@ -151,9 +163,10 @@ func launchBinary(t *testing.T, dir, binary string, o options) *platform {
 	}
 	address := freeAddress(t)
 	p := &platform{t: t, dir: dir, url: "http://" + address, log: &logBuffer{}, exited: make(chan struct{})}
+	p.env = append(append(cleanEnv(), databaseOf(dir)...), o.env...)
 	p.cmd = exec.Command(binary, "start", "--listen", address)
 	p.cmd.Dir = dir
-	p.cmd.Env = append(cleanEnv(), o.env...)
+	p.cmd.Env = p.env
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	require.NoError(t, p.cmd.Start())
 	go func() { p.exitErr = p.cmd.Wait(); close(p.exited) }()
@@ -299,7 +312,7 @@ func (p *platform) tryCLI(args ...string) (stdout, stderr string, code int) {
 // command is a platformd command on the platform's data directory, that has not been started.
 func (p *platform) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(built, "platformd"), append(args, "--data-dir", filepath.Join(p.dir, "data"))...)
-	cmd.Dir, cmd.Env = p.dir, cleanEnv()
+	cmd.Dir, cmd.Env = p.dir, p.env
 	return cmd
 }
 

@@ -25,8 +25,11 @@ const (
 	StreamBody      = "body"      // large bodies, either way
 )
 
-// MigrationsGo is the value of Manifest.Migrations for migrations that are functions in the module's binary.
-const MigrationsGo = "go"
+// The values of Manifest.Migrations: functions in the module's binary, or files in its folder migrations/.
+const (
+	MigrationsGo  = "go"
+	MigrationsSQL = "sql"
+)
 
 // Manifest is one module.yaml. What Parse and Load return has its defaults filled in and is valid; it is plain data, so
 // it is safe for concurrent reading.
@@ -39,7 +42,7 @@ type Manifest struct {
 	Permissions []Permission `json:"permissions,omitempty" jsonschema:"What a caller may hold."`
 	Routes      []Route      `json:"routes,omitempty" jsonschema:"The HTTP entries, below /api/v1/NAME."`
 	Grants      Grants       `json:"grants,omitzero" jsonschema:"What the module may ask of the core. Absent means denied."`
-	// Migrations is MigrationsGo, or empty for a module without migrations.
+	// Migrations is MigrationsGo or MigrationsSQL, or empty for a module without migrations.
 	Migrations string     `json:"migrations,omitempty" jsonschema:"go: GORM functions in the binary."`
 	Config     *ConfigRef `json:"config,omitempty" jsonschema:"The module's own configuration."`
 	Runtime    Runtime    `json:"runtime,omitzero" jsonschema:"How the module's process is run."`

@@ -54,7 +54,7 @@ func constrain(s *jsonschema.Schema) {
 	p["apiVersion"].Enum = []any{APIVersion}
 	p["name"].Pattern = namePattern
 	p["version"].Pattern = versionPattern
-	p["migrations"].Enum = []any{MigrationsGo}
+	p["migrations"].Enum = []any{MigrationsGo, MigrationsSQL}
 	for _, dependencies := range []string{"modules", "optional"} {
 		p["requires"].Properties[dependencies].PropertyNames = &jsonschema.Schema{Pattern: namePattern}
 	}

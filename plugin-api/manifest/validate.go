@@ -206,17 +206,14 @@ func repeated(values []string) map[int]bool {
 func (m *Manifest) checkMigrations(errs *Errors) {
 	switch m.Migrations {
 	case "":
-	case MigrationsGo:
+	case MigrationsGo, MigrationsSQL:
 		if !m.Grants.Database {
 			errs.add("migrations", "migrations_without_database", "migrations change a database, which the module does not ask for",
 				"write grants: { database: true }, or remove migrations")
 		}
-	case "sql":
-		errs.add("migrations", "not_supported_yet", "`migrations: sql` is not supported by this platformd yet",
-			"write them in Go: migrations: go")
 	default:
 		errs.add("migrations", "bad_migrations", fmt.Sprintf("migrations %q is not known", m.Migrations),
-			"write migrations: go, or remove it")
+			"write migrations: go or migrations: sql, or remove it")
 	}
 }
 

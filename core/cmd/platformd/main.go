@@ -10,6 +10,7 @@ import (
 	"github.com/platformd/platformd/core/internal/cli"
 	"github.com/platformd/platformd/core/internal/daemon"
 	"github.com/platformd/platformd/core/internal/isolation"
+	"github.com/platformd/platformd/core/internal/sqlfiles"
 )
 
 // What was built. A release sets them with -ldflags "-X main.version=… -X main.commit=…".
@@ -20,6 +21,7 @@ var (
 
 func main() {
 	isolation.Main() // in a process that is to become a module it does not return
+	sqlfiles.Main()  // nor this, in one that is to run a module's migration
 	os.Exit(cli.Main(os.Args[1:], cli.Deps{Run: run, Probe: isolation.Probe, Version: version, Commit: commit}))
 }
 

@@ -52,6 +52,7 @@ func (e *evil) routes() map[string]pluginapi.Handler {
 		"open":       e.greed.open,
 		"grandchild": e.greed.grandchild,
 		"flood":      flood,
+		"bulk":       download,
 		"livelock":   e.livelock,
 		"hangUp":     e.leave,
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/platformd/platformd/core/internal/sqlfiles"
 	"github.com/platformd/platformd/plugin-api/manifest"
 )
 
@@ -100,11 +101,23 @@ func (c *candidate) module(claimants []string) (*Module, error) {
 	m := &Module{Manifest: c.m, Dir: c.dir}
 	executableErr := m.takeExecutable(c.real)
 	configErr := m.takeConfigSchema(c.real)
-	reasons := slices.DeleteFunc([]error{executableErr, configErr}, func(err error) bool { return err == nil })
+	migrationsErr := m.checkMigrations(c.real)
+	reasons := slices.DeleteFunc([]error{executableErr, configErr, migrationsErr}, func(err error) bool { return err == nil })
 	if len(reasons) > 0 {
 		return nil, joined(reasons)
 	}
 	return m, nil
+}
+
+// checkMigrations reads SQL files as they would be read for each kind of database; what is in them is read again when they run.
+func (m *Module) checkMigrations(dir string) error {
+	if m.Manifest.Migrations != manifest.MigrationsSQL {
+		return nil
+	}
+	if err := sqlfiles.Check(dir); err != nil {
+		return fmt.Errorf("%s: %w", m.Dir, err)
+	}
+	return nil
 }
 
 // contested refuses all of them: to pick one would run code that the operator may believe to be replaced.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/platformd/platformd/core/internal/sqlfiles"
 	"github.com/platformd/platformd/plugin-api/manifest"
 )
 
@@ -28,6 +29,9 @@ func (a *app) validate() *cobra.Command {
 		m, err := manifest.Load(file)
 		if a.format == formatJSON {
 			return errors.Join(a.out.json(newVerdict(file, err)), whole(err))
+		}
+		if err == nil && m.Migrations == manifest.MigrationsSQL {
+			err = sqlfiles.Check(filepath.Dir(file))
 		}
 		if err != nil {
 			return whole(err)

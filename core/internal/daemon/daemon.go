@@ -77,6 +77,7 @@ type daemon struct {
 	catalog     *catalog.Catalog
 	registry    *instance.Registry
 	sandbox     *isolation.Sandbox // nil: modules are not isolated
+	launcher    *instance.Launcher
 	supervisor  *supervisor.Supervisor
 	migrator    *migrate.Migrator
 	gateway     *gateway.Gateway

@@ -27,7 +27,9 @@ func (d *daemon) openStorage(ctx context.Context) error {
 	}
 	d.storage, d.database = store, &pulse{ping: store.Ping}
 	d.closing(store.Close)
-	d.migrator = migrate.New(store, d.log.Named("migrate"))
+	if d.migrator, err = migrate.New(ctx, store, d.dataDir, d.log.Named("migrate")); err != nil {
+		return err
+	}
 	d.tokens, err = auth.New(store.Core())
 	return err
 }

@@ -36,6 +36,7 @@ func (d *daemon) openSupervisor(context.Context) error {
 		return err
 	}
 	d.closing(launcher.Close)
+	d.launcher = launcher
 	d.supervisor = supervisor.New(supervisor.Deps{
 		Launcher: launcher,
 		Registry: d.registry,

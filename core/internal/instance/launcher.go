@@ -125,7 +125,7 @@ func (l *Launcher) Launch(ctx context.Context, spec Spec) (*Instance, error) {
 	if err != nil {
 		return nil, &HostError{Err: err}
 	}
-	cell, err := l.cell(spec, dir)
+	cell, err := l.cell(spec, dir, nil)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -142,10 +142,10 @@ func (l *Launcher) Launch(ctx context.Context, spec Spec) (*Instance, error) {
 	return inst, nil
 }
 
-// cell makes what surrounds the process.
-func (l *Launcher) cell(spec Spec, dir string) (*isolation.Cell, error) {
+// cell makes what surrounds the process; own are as in isolation.Spec.
+func (l *Launcher) cell(spec Spec, dir string, own []string) (*isolation.Cell, error) {
 	confined := isolation.Spec{
-		Name: spec.Name, Executable: spec.Executable, Dir: spec.Dir, Runtime: dir, Data: spec.Data, Limits: spec.Limits,
+		Name: spec.Name, Executable: spec.Executable, Own: own, Dir: spec.Dir, Runtime: dir, Data: spec.Data, Limits: spec.Limits,
 	}
 	if l.sandbox == nil {
 		return isolation.Open(confined), nil

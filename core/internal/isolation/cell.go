@@ -33,7 +33,11 @@ func (c *Cell) Group() string {
 // Command returns the command that runs the executable inside the cell; the caller adds environment and files.
 // Descriptor 3 must be the end of a pipe of which the core holds the other.
 func (c *Cell) Command() *exec.Cmd {
-	cmd := exec.Command(c.spec.Executable) //nolint:noctx // its life is not a context's: the caller kills the whole tree
+	name, args := c.spec.Executable, []string(nil)
+	if len(c.spec.Own) > 0 {
+		name, args = ownBinary(), c.spec.Own
+	}
+	cmd := exec.Command(name, args...) //nolint:noctx // its life is not a context's: the caller kills the whole tree
 	if helper := c.helper(); helper != nil {
 		cmd = exec.Command(helper[0], helper[1:]...) //nolint:noctx // as above
 	}

@@ -32,9 +32,12 @@ func (c *Cell) helper() []string {
 	return []string{self, helperName, string(text)}
 }
 
+// ownBinary is what Spec.Own runs.
+func ownBinary() string { return self }
+
 func (c *Cell) order() order {
 	o := order{
-		Executable: c.spec.Executable, Join: c.group.join(), Mounts: c.can.mounts, OpenFiles: c.spec.Limits.OpenFiles,
+		Executable: c.spec.Executable, Own: c.spec.Own, Join: c.group.join(), Mounts: c.can.mounts, OpenFiles: c.spec.Limits.OpenFiles,
 	}
 	if c.UID != os.Getuid() {
 		o.User = c.UID
@@ -45,6 +48,9 @@ func (c *Cell) order() order {
 	if c.can.landlock > 0 {
 		o.Landlock = &fence{
 			Execute: []string{c.spec.Dir, c.spec.Executable}, Write: []string{c.spec.Runtime}, OwnProc: c.can.mounts,
+		}
+		if binary, err := os.Executable(); err == nil && len(c.spec.Own) > 0 {
+			o.Landlock.Execute = append(o.Landlock.Execute, binary)
 		}
 		if c.spec.Data != "" {
 			o.Landlock.Write = append(o.Landlock.Write, c.spec.Data)

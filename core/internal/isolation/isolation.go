@@ -52,10 +52,13 @@ type Limits struct {
 type Spec struct {
 	Name       string // of letters, digits and "_"; processes of one name share a user
 	Executable string
-	Dir        string // what the process may read and execute, and its working directory
-	Runtime    string // its private folder, which exists and is empty; "" when only Assess is asked
-	Data       string // what it may write and keeps; made if it is not there; "" = nothing
-	Limits     Limits
+	// Own are arguments with which our own binary is run in the place of Executable: what is the platform's to do, and still
+	// must not reach further than the module could.
+	Own     []string
+	Dir     string // what the process may read and execute, and its working directory
+	Runtime string // its private folder, which exists and is empty; "" when only Assess is asked
+	Data    string // what it may write and keeps; made if it is not there; "" = nothing
+	Limits  Limits
 }
 
 // Host is what this machine allows. It is made by Probe and not changed.

@@ -4,6 +4,7 @@ package isolation
 
 import (
 	"net"
+	"os"
 	"os/exec"
 )
 
@@ -56,6 +57,15 @@ func (*Cell) Start(cmd *exec.Cmd) error { return cmd.Start() }
 
 // helper is nil: the executable is run directly.
 func (*Cell) helper() []string { return nil }
+
+// ownBinary is what Spec.Own runs.
+func ownBinary() string {
+	path, err := os.Executable()
+	if err != nil {
+		return os.Args[0]
+	}
+	return path
+}
 
 // Kill does nothing: the caller kills the process group.
 func (*Cell) Kill() {}

@@ -1,14 +1,14 @@
-// Package migrate brings each module's database to where the module's binary expects it: it compares the ledger with what
-// the binary declares, refuses what does not fit, and has the module run what is pending, step by step.
+// Package migrate brings each module's database to where the module expects it: it compares the ledger with what the module
+// declares, refuses what does not fit, and has what is pending run, step by step, by one process of one daemon at a time.
 //
-// Floor 4. It must not write to a module's database itself (the module does, step and ledger row in one transaction), nor
-// decide what becomes of a module whose migration failed (supervisor).
+// Floor 4. It must not run a step itself (the module does, or a process in its place, together with its ledger row in one
+// transaction), nor decide what becomes of a module whose migration failed (supervisor).
 package migrate
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -17,121 +17,213 @@ import (
 	"github.com/platformd/platformd/plugin-api/db/ledger"
 )
 
-// Module is a module whose migrations are to run.
+// Step is one migration in one direction, as a module is asked to run it.
+type Step struct {
+	ID     string
+	Down   bool
+	DryRun bool // say what would run, and run nothing
+}
+
+// Module is a module with migrations.
 type Module struct {
 	Name string
-	// IDs are what the binary declares, in order.
-	IDs []string
-	// Database is the module's own; the zero value means that its manifest does not grant it one.
-	Database storage.Database
-	// Run has the module execute one step and its ledger row in one transaction, and returns the SQL that ran. Running a
-	// step that has been applied changes nothing.
-	Run func(ctx context.Context, id string) (statements []string, err error)
+	// Declared are its migrations, in order.
+	Declared []ledger.Declared
+	// Run runs one step and its ledger row in one transaction, with the access that database gives, and returns the SQL that ran.
+	// Running a step that has been applied changes nothing.
+	Run func(ctx context.Context, database storage.Database, step Step) (statements []string, err error)
+	// Statements returns what a declared step is made of, where that is known without running it; nil: of none.
+	Statements func(id string) []string
 }
 
-// Migrator is safe for concurrent use: modules migrate side by side, each at most once at a time.
+// Event says how far a run has come.
+type Event struct {
+	Module string `json:"module"`
+	ID     string `json:"id"`
+	Down   bool   `json:"down,omitempty"`
+	// Done is false when the step begins, and true when it has ended well.
+	Done   bool  `json:"done,omitempty"`
+	Millis int64 `json:"ms,omitempty"`
+	// Number counts the steps of this run from 1, of Of.
+	Number int `json:"number"`
+	Of     int `json:"of"`
+}
+
+// Migrator is safe for concurrent use: modules migrate side by side, each at most once at a time, whoever asks, in whatever
+// process.
 type Migrator struct {
 	storage *storage.Storage
+	locks   *locks
 	log     hclog.Logger
-
-	mu    sync.Mutex               // guards turns
-	turns map[string]chan struct{} // by module; holds a value while it migrates
 }
 
-// New returns a Migrator that reads the ledgers in storage.
-func New(storage *storage.Storage, log hclog.Logger) *Migrator {
-	return &Migrator{storage: storage, log: log, turns: make(map[string]chan struct{})}
-}
-
-// Run applies what is pending, in order, and stops at the first failure: a *StepError. A database that does not fit the
-// declaration is refused before anything runs: a *ledger.MissingError, *ledger.OrderError or *ledger.InvalidError. Steps
-// that were applied stay applied, and are not run again.
-func (g *Migrator) Run(ctx context.Context, m Module) error {
-	if m.Database.Driver == "" {
-		return withoutDatabase(m)
-	}
-	release, err := g.turn(ctx, m.Name)
+// New returns a Migrator for the modules whose data is in storage. The locks that an earlier process on the same data
+// directory left are given up; dir is that directory, and names this process to those who wait for it.
+func New(ctx context.Context, storage *storage.Storage, dir string, log hclog.Logger) (*Migrator, error) {
+	locks, err := openLocks(ctx, storage, dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer release()
+	return &Migrator{storage: storage, locks: locks, log: log}, nil
+}
+
+// Up applies what is pending, in order, and stops at the first failure: a *StepError. A database that does not fit the
+// declaration is refused before anything runs: a *ledger.MissingError, *ledger.OrderError, *ledger.DriftError or
+// *ledger.InvalidError. A *LockedError says that somebody else migrates the module. Steps that were applied stay applied,
+// and are not run again. progress may be nil.
+func (g *Migrator) Up(ctx context.Context, m Module, progress func(Event)) error {
 	pending, err := g.pending(ctx, m)
-	if err != nil {
-		return err
+	if err != nil || len(pending) == 0 {
+		return err // the usual start: nobody is waited for, and nothing is lent
 	}
-	for _, id := range pending {
-		if err := g.step(ctx, m, id); err != nil {
+	return g.alone(ctx, m, func(ctx context.Context, database storage.Database) error {
+		pending, err := g.pending(ctx, m) // what is left after whoever had the lock before
+		if err != nil {
 			return err
 		}
-	}
-	return g.confirm(ctx, m, pending)
+		return g.run(ctx, m, database, upwards(pending), progress)
+	})
 }
 
-func withoutDatabase(m Module) error {
-	if len(m.IDs) == 0 {
-		return nil
-	}
-	return fmt.Errorf("module %s has migrations and no database (fix: add `grants: { database: true }` to its module.yaml)",
-		m.Name)
+// Down undoes the last n applied steps, the newest first, and stops at the first failure: a *StepError.
+func (g *Migrator) Down(ctx context.Context, m Module, n int, progress func(Event)) error {
+	return g.alone(ctx, m, func(ctx context.Context, database storage.Database) error {
+		steps, err := g.last(ctx, m, n)
+		if err != nil {
+			return err
+		}
+		return g.run(ctx, m, database, steps, progress)
+	})
 }
 
-// turn waits until nobody else migrates the module.
-func (g *Migrator) turn(ctx context.Context, name string) (release func(), err error) {
-	g.mu.Lock()
-	turn := g.turns[name]
-	if turn == nil {
-		turn = make(chan struct{}, 1)
-		g.turns[name] = turn
-	}
-	g.mu.Unlock()
-	select {
-	case turn <- struct{}{}:
-		return func() { <-turn }, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("module %s is being migrated already: %w", name, ctx.Err())
-	}
+// Redo undoes the last applied step and applies it again.
+func (g *Migrator) Redo(ctx context.Context, m Module, progress func(Event)) error {
+	return g.alone(ctx, m, func(ctx context.Context, database storage.Database) error {
+		steps, err := g.last(ctx, m, 1)
+		if err != nil {
+			return err
+		}
+		return g.run(ctx, m, database, append(steps, Step{ID: steps[0].ID}), progress)
+	})
 }
 
-func (g *Migrator) pending(ctx context.Context, m Module) ([]string, error) {
+// last are the steps that undo the last n.
+func (g *Migrator) last(ctx context.Context, m Module, n int) ([]Step, error) {
+	if _, err := g.pending(ctx, m); err != nil {
+		return nil, err
+	}
 	rows, err := g.storage.Ledger(ctx, m.Name)
 	if err != nil {
 		return nil, err
 	}
-	declared := make([]ledger.Declared, len(m.IDs))
-	for i, id := range m.IDs {
-		declared[i] = ledger.Declared{ID: id}
+	if n > len(rows) || n < 1 {
+		return nil, &CountError{Module: m.Name, Asked: n, Applied: len(rows)}
 	}
-	pending, err := ledger.Plan(rows, declared)
-	if err != nil {
-		return nil, fmt.Errorf("module %s: %w", m.Name, err)
+	var steps []Step
+	for i := range n {
+		steps = append(steps, Step{ID: rows[len(rows)-1-i].ID, Down: true})
 	}
-	return ledger.IDsOf(pending), nil
+	return steps, nil
 }
 
-func (g *Migrator) step(ctx context.Context, m Module, id string) error {
-	start := time.Now()
-	statements, err := m.Run(ctx, id)
-	ms := time.Since(start).Milliseconds()
-	if err != nil {
-		g.log.Error("migration failed", "module", m.Name, "id", id, "ms", ms, "error", err)
-		return &StepError{Module: m.Name, ID: id, Err: err}
+func upwards(pending []ledger.Declared) []Step {
+	steps := make([]Step, len(pending))
+	for i, d := range pending {
+		steps[i] = Step{ID: d.ID}
 	}
-	g.log.Info("migrated", "module", m.Name, "id", id, "ms", ms, "statements", len(statements))
-	return nil
+	return steps
 }
 
-// confirm looks whether the module did what it said: a step without its row would run again at every start.
-func (g *Migrator) confirm(ctx context.Context, m Module, ran []string) error {
-	if len(ran) == 0 {
-		return nil
-	}
-	left, err := g.pending(ctx, m)
+// alone does work as the only one who migrates the module, with access to change its tables.
+func (g *Migrator) alone(ctx context.Context, m Module, work func(context.Context, storage.Database) error) (err error) {
+	ctx, release, err := g.locks.acquire(ctx, m.Name)
 	if err != nil {
 		return err
 	}
-	if len(left) > 0 {
-		return fmt.Errorf("module %s reported migration %s as done and has not recorded it "+
-			"(fix: build the module's migrations with plugin-api/db)", m.Name, left[0])
+	defer func() { err = errors.Join(err, release()) }()
+	login, err := g.storage.Login(ctx, m.Name, storage.Owner)
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, closeLogin(ctx, login)) }()
+	return work(ctx, login.Database)
+}
+
+// closeTimeout bounds the end of a migration's login: what is left of it is taken back later.
+const closeTimeout = 10 * time.Second
+
+func closeLogin(ctx context.Context, login *storage.Login) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	return login.Close(ctx)
+}
+
+// pending is what has not been applied, or how ledger and declaration differ.
+func (g *Migrator) pending(ctx context.Context, m Module) ([]ledger.Declared, error) {
+	rows, err := g.storage.Ledger(ctx, m.Name)
+	if err != nil {
+		return nil, err
+	}
+	pending, err := ledger.Plan(rows, m.Declared)
+	if err != nil {
+		return nil, fmt.Errorf("module %s: %w", m.Name, g.explain(ctx, m, err))
+	}
+	return pending, nil
+}
+
+// run runs steps in order, and looks whether the module did what it said: a step without its row would run again at every start.
+func (g *Migrator) run(ctx context.Context, m Module, database storage.Database, steps []Step, progress func(Event)) error {
+	for i, step := range steps {
+		event := Event{Module: m.Name, ID: step.ID, Down: step.Down, Number: i + 1, Of: len(steps)}
+		if err := g.step(ctx, m, database, step, tell(event, progress)); err != nil {
+			return err
+		}
+	}
+	if len(steps) == 0 {
+		return nil
+	}
+	last := steps[len(steps)-1]
+	rows, err := g.storage.Ledger(ctx, m.Name)
+	if err != nil {
+		return err
+	}
+	if last.Down == (len(rows) > 0 && rows[len(rows)-1].ID == last.ID) {
+		return fmt.Errorf("module %s reported migration %s as done and has not recorded it "+
+			"(fix: build the module's migrations with plugin-api/db)", m.Name, last.ID)
+	}
+	return nil
+}
+
+// tell returns what reports a step's begin, and with how long it took, its end.
+func tell(event Event, progress func(Event)) func(done bool, took time.Duration) {
+	return func(done bool, took time.Duration) {
+		if progress != nil {
+			event.Done, event.Millis = done, took.Milliseconds()
+			progress(event)
+		}
+	}
+}
+
+func (g *Migrator) step(
+	ctx context.Context, m Module, database storage.Database, step Step, report func(bool, time.Duration),
+) error {
+	start := time.Now()
+	report(false, 0)
+	statements, err := m.Run(ctx, database, step)
+	took := time.Since(start)
+	about := []any{"module", m.Name, "id", step.ID, "ms", took.Milliseconds()}
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
+			err = fmt.Errorf("%w (%w)", err, cause) // such as a lock that was lost
+		}
+		g.log.Error("migration failed", append(about, "down", step.Down, "error", err)...)
+		return &StepError{Module: m.Name, ID: step.ID, Down: step.Down, Err: err}
+	}
+	what := "migrated"
+	if step.Down {
+		what = "migration undone"
+	}
+	g.log.Info(what, append(about, "statements", len(statements))...)
+	report(true, took)
 	return nil
 }

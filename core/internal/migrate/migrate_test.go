@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
@@ -18,14 +19,19 @@ import (
 	"google.golang.org/grpc/status"
 	"gorm.io/gorm"
 
+	"github.com/platformd/platformd/core/internal/config"
 	"github.com/platformd/platformd/core/internal/migrate"
 	"github.com/platformd/platformd/core/internal/storage"
+	"github.com/platformd/platformd/core/internal/storage/pgtest"
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/db"
 	"github.com/platformd/platformd/plugin-api/db/ledger"
+	"github.com/platformd/platformd/plugin-api/db/sqlite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+var cluster pgtest.Cluster
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(cluster.Exit)) }
 
 // platform is a storage, a migrator on it, and what they log.
 type platform struct {
@@ -34,25 +40,50 @@ type platform struct {
 	log      *bytes.Buffer // read it when nothing runs
 }
 
-func newPlatform(t *testing.T, dir string) *platform {
+// newPlatform opens a storage in dir, or on PostgreSQL if there is a URL.
+func newPlatform(t *testing.T, dir, url string) *platform {
 	t.Helper()
-	store, err := storage.Open(t.Context(), storage.Options{DataDir: dir})
+	store, err := storage.Open(t.Context(), storage.Options{DataDir: dir, URL: config.SecretURL(url)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	out := new(bytes.Buffer)
-	return &platform{storage: store, migrator: migrate.New(store, hclog.New(&hclog.LoggerOptions{Output: out})), log: out}
+	migrator, err := migrate.New(t.Context(), store, dir, hclog.New(&hclog.LoggerOptions{Output: out, Mutex: new(sync.Mutex)}))
+	require.NoError(t, err)
+	return &platform{storage: store, migrator: migrator, log: out}
+}
+
+// onEach runs a test on each backend.
+func onEach(t *testing.T, test func(t *testing.T, dir, url string)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		test(t, t.TempDir(), "")
+	})
+	t.Run("postgresql", func(t *testing.T) {
+		t.Parallel()
+		test(t, t.TempDir(), cluster.Database(t, pgtest.SuperuserRights))
+	})
 }
 
 // module is one whose migrations are made with the SDK, as it would run in its own process.
 func (p *platform) module(name string, steps ...db.Migration) migrate.Module {
 	m := db.Migrations(steps...)
-	database := p.storage.Module(name)
-	return migrate.Module{
-		Name: name, IDs: m.IDs, Database: database,
-		Run: func(ctx context.Context, id string) ([]string, error) {
-			return m.Run(ctx, pluginapi.Database(database), pluginapi.Step{ID: id})
+	module := migrate.Module{
+		Name: name,
+		Run: func(ctx context.Context, database storage.Database, step migrate.Step) ([]string, error) {
+			return m.Run(ctx, pluginapi.Database(database), pluginapi.Step(step))
 		},
 	}
+	for _, id := range m.IDs {
+		module.Declared = append(module.Declared, ledger.Declared{ID: id})
+	}
+	return module
+}
+
+// up applies what is pending.
+func (p *platform) up(t *testing.T, m migrate.Module) error {
+	t.Helper()
+	return p.migrator.Up(t.Context(), m, nil)
 }
 
 // applied is what the ledger of the module says.
@@ -80,67 +111,63 @@ func failing(id string, cause error) db.Migration {
 
 func TestRunAppliesWhatIsPending(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	p := newPlatform(t, dir)
-	require.NoError(t, p.migrator.Run(t.Context(), p.module("blog", table("a"), table("b"))))
-	require.Equal(t, "a b", p.applied(t, "blog"))
-	require.Contains(t, p.log.String(), "[INFO]  migrated: module=blog id=a ms=")
-	require.Contains(t, p.log.String(), "id=b")
+	onEach(t, func(t *testing.T, dir, url string) {
+		p := newPlatform(t, dir, url)
+		require.NoError(t, p.up(t, p.module("blog", table("a"), table("b"))))
+		require.Equal(t, "a b", p.applied(t, "blog"))
+		require.Contains(t, p.log.String(), "[INFO]  migrated: module=blog id=a ms=")
+		require.Contains(t, p.log.String(), "id=b")
 
-	p.log.Reset()
-	require.NoError(t, p.migrator.Run(t.Context(), p.module("blog", table("a"), table("b"))))
-	require.Empty(t, p.log.String(), "nothing was to do")
+		p.log.Reset()
+		require.NoError(t, p.up(t, p.module("blog", table("a"), table("b"))))
+		require.Empty(t, p.log.String(), "nothing was to do")
 
-	again := newPlatform(t, dir) // the next start of the core, with a newer binary
-	require.NoError(t, again.migrator.Run(t.Context(), again.module("blog", table("a"), table("b"), table("c"))))
-	require.Equal(t, "a b c", again.applied(t, "blog"))
-	require.NotContains(t, again.log.String(), "id=b")
-	require.Empty(t, again.applied(t, "billing"))
+		again := newPlatform(t, dir, url) // the next start of the core, with a newer binary
+		require.NoError(t, again.up(t, again.module("blog", table("a"), table("b"), table("c"))))
+		require.Equal(t, "a b c", again.applied(t, "blog"))
+		require.NotContains(t, again.log.String(), "id=b")
+		require.Empty(t, again.applied(t, "billing"))
+	})
 }
 
 func TestAModuleWithoutMigrations(t *testing.T) {
 	t.Parallel()
-	p := newPlatform(t, t.TempDir())
-	require.NoError(t, p.migrator.Run(t.Context(), migrate.Module{Name: "hello"}))
-	require.NoError(t, p.migrator.Run(t.Context(), p.module("hello")))
+	p := newPlatform(t, t.TempDir(), "")
+	require.NoError(t, p.up(t, migrate.Module{Name: "hello"}))
+	require.NoError(t, p.up(t, p.module("hello")))
 	require.NoFileExists(t, p.storage.Module("hello").Source)
 	require.Empty(t, p.log.String())
 }
 
-func TestMigrationsNeedADatabase(t *testing.T) {
-	t.Parallel()
-	p := newPlatform(t, t.TempDir())
-	err := p.migrator.Run(t.Context(), migrate.Module{Name: "hello", IDs: []string{"a"}})
-	require.ErrorContains(t, err, "module hello has migrations and no database (fix: add `grants: { database: true }`")
-}
-
 func TestAFailedStepStopsTheRun(t *testing.T) {
 	t.Parallel()
-	p := newPlatform(t, t.TempDir())
-	cause := errors.New("the author's reason")
-	err := p.migrator.Run(t.Context(), p.module("blog", table("a"), failing("b", cause), table("c")))
-	require.ErrorIs(t, err, cause)
-	var step *migrate.StepError
-	require.ErrorAs(t, err, &step)
-	require.Equal(t, []string{"blog", "b"}, []string{step.Module, step.ID})
-	require.ErrorContains(t, err, "module blog: migration b failed: ")
-	require.ErrorContains(t, err, "the author's reason")
-	require.ErrorContains(t, err, "(fix: correct the migration")
-	require.Contains(t, p.log.String(), "[ERROR] migration failed: module=blog id=b ms=")
-	require.Equal(t, "a", p.applied(t, "blog"))
+	onEach(t, func(t *testing.T, dir, url string) {
+		p := newPlatform(t, dir, url)
+		cause := errors.New("the author's reason")
+		err := p.up(t, p.module("blog", table("a"), failing("b", cause), table("c")))
+		require.ErrorIs(t, err, cause)
+		var step *migrate.StepError
+		require.ErrorAs(t, err, &step)
+		require.Equal(t, []string{"blog", "b"}, []string{step.Module, step.ID})
+		require.ErrorContains(t, err, "module blog: migration b failed: ")
+		require.ErrorContains(t, err, "the author's reason")
+		require.ErrorContains(t, err, "(fix: correct the migration")
+		require.Contains(t, p.log.String(), "[ERROR] migration failed: module=blog id=b ms=")
+		require.Equal(t, "a", p.applied(t, "blog"))
 
-	require.NoError(t, p.migrator.Run(t.Context(), p.module("blog", table("a"), table("b"), table("c"))))
-	require.Equal(t, "a b c", p.applied(t, "blog"), "nothing of the failed step was in the way")
+		require.NoError(t, p.up(t, p.module("blog", table("a"), table("b"), table("c"))))
+		require.Equal(t, "a b c", p.applied(t, "blog"), "nothing of the failed step was in the way")
+	})
 }
 
 func TestAFailureThatCameByRPC(t *testing.T) {
 	t.Parallel()
-	p := newPlatform(t, t.TempDir())
+	p := newPlatform(t, t.TempDir(), "")
 	m := p.module("blog", table("a"))
-	m.Run = func(context.Context, string) ([]string, error) {
+	m.Run = func(context.Context, storage.Database, migrate.Step) ([]string, error) {
 		return nil, status.Error(codes.Aborted, "migration a: no such table: x (fix: make it)")
 	}
-	require.EqualError(t, p.migrator.Run(t.Context(), m), "module blog: migration a failed: no such table: x (fix: make it)")
+	require.EqualError(t, p.up(t, m), "module blog: migration a failed: no such table: x (fix: make it)")
 }
 
 func TestWhatDoesNotFitIsRefused(t *testing.T) {
@@ -158,11 +185,11 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newPlatform(t, t.TempDir())
-			require.NoError(t, p.migrator.Run(t.Context(), p.module("blog", table("a"), table("c"))))
+			p := newPlatform(t, t.TempDir(), "")
+			require.NoError(t, p.up(t, p.module("blog", table("a"), table("c"))))
 			m := p.module("blog", test.steps...)
-			m.Run = func(context.Context, string) ([]string, error) { panic("nothing may run") }
-			err := p.migrator.Run(t.Context(), m)
+			m.Run = func(context.Context, storage.Database, migrate.Step) ([]string, error) { panic("nothing may run") }
+			err := p.up(t, m)
 			require.ErrorAs(t, err, test.as)
 			require.ErrorContains(t, err, "module blog: ")
 			require.ErrorContains(t, err, test.says)
@@ -174,67 +201,82 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 
 func TestALedgerThatCannotBeReadStopsTheRun(t *testing.T) {
 	t.Parallel()
-	p := newPlatform(t, t.TempDir())
+	p := newPlatform(t, t.TempDir(), "")
 	m := p.module("blog", table("a"))
-	require.NoError(t, os.MkdirAll(filepath.Dir(m.Database.Source), 0o700))
-	require.NoError(t, os.WriteFile(m.Database.Source, []byte("no database, for sure"), 0o600))
-	m.Run = func(context.Context, string) ([]string, error) { panic("nothing may run") }
-	require.ErrorContains(t, p.migrator.Run(t.Context(), m), m.Database.Source)
+	require.NoError(t, os.MkdirAll(filepath.Dir(p.storage.Module("blog").Source), 0o700))
+	require.NoError(t, os.WriteFile(p.storage.Module("blog").Source, []byte("no database, for sure"), 0o600))
+	m.Run = func(context.Context, storage.Database, migrate.Step) ([]string, error) { panic("nothing may run") }
+	require.ErrorContains(t, p.up(t, m), p.storage.Module("blog").Source)
 }
 
 func TestAModuleThatOnlySaysSo(t *testing.T) {
 	t.Parallel()
-	p := newPlatform(t, t.TempDir())
-	m := p.module("blog", table("a"))
-	m.Run = func(context.Context, string) ([]string, error) { return nil, nil }
-	require.ErrorContains(t, p.migrator.Run(t.Context(), m), "module blog reported migration a as done and has not recorded it")
+	onEach(t, func(t *testing.T, dir, url string) {
+		p := newPlatform(t, dir, url)
+		m := p.module("blog", table("a"))
+		m.Run = func(context.Context, storage.Database, migrate.Step) ([]string, error) { return nil, nil }
+		require.ErrorContains(t, p.up(t, m), "module blog reported migration a as done and has not recorded it")
+	})
 }
 
 func TestOneAtATimePerModule(t *testing.T) {
 	t.Parallel()
-	p := newPlatform(t, t.TempDir())
-	var running, overlaps atomic.Int32
-	m := p.module("blog", table("a"), table("b"))
-	run := m.Run
-	m.Run = func(ctx context.Context, id string) ([]string, error) {
-		if running.Add(1) > 1 {
-			overlaps.Add(1)
+	onEach(t, func(t *testing.T, dir, url string) {
+		p := newPlatform(t, dir, url)
+		var running, overlaps atomic.Int32
+		m := p.module("blog", table("a"), table("b"))
+		run := m.Run
+		m.Run = func(ctx context.Context, d storage.Database, step migrate.Step) ([]string, error) {
+			if running.Add(1) > 1 {
+				overlaps.Add(1)
+			}
+			defer running.Add(-1)
+			return run(ctx, d, step)
 		}
-		defer running.Add(-1)
-		return run(ctx, id)
-	}
-	var all sync.WaitGroup
-	errs := make([]error, 8)
-	for i := range errs {
-		all.Go(func() { errs[i] = p.migrator.Run(t.Context(), m) })
-	}
-	all.Wait()
-	require.NoError(t, errors.Join(errs...))
-	require.Zero(t, overlaps.Load())
-	require.Equal(t, 2, strings.Count(p.log.String(), "migrated: "))
+		var all sync.WaitGroup
+		errs := make([]error, 8)
+		for i := range errs {
+			all.Go(func() { errs[i] = p.up(t, m) })
+		}
+		all.Wait()
+		require.NoError(t, errors.Join(errs...))
+		require.Zero(t, overlaps.Load())
+		require.Equal(t, 2, strings.Count(p.log.String(), "migrated: "))
+	})
 }
 
 func TestModulesDoNotWaitForEachOther(t *testing.T) {
 	t.Parallel()
-	p := newPlatform(t, t.TempDir())
-	entered, leave := make(chan struct{}), make(chan struct{})
-	slow := p.module("blog", table("a"))
-	run := slow.Run
-	slow.Run = func(ctx context.Context, id string) ([]string, error) {
-		close(entered)
-		<-leave
-		return run(ctx, id)
-	}
-	done := make(chan error, 1)
-	go func() { done <- p.migrator.Run(t.Context(), slow) }()
-	<-entered
-	require.NoError(t, p.migrator.Run(t.Context(), p.module("billing", table("a"))))
+	onEach(t, func(t *testing.T, dir, url string) {
+		p := newPlatform(t, dir, url)
+		entered, leave := make(chan struct{}), make(chan struct{})
+		slow := p.module("blog", table("a"))
+		run := slow.Run
+		slow.Run = func(ctx context.Context, d storage.Database, step migrate.Step) ([]string, error) {
+			close(entered)
+			<-leave
+			return run(ctx, d, step)
+		}
+		done := make(chan error, 1)
+		go func() { done <- p.up(t, slow) }()
+		<-entered
+		require.NoError(t, p.up(t, p.module("billing", table("a"))))
 
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	err := p.migrator.Run(ctx, p.module("blog", table("a")))
-	require.ErrorIs(t, err, context.Canceled)
-	require.ErrorContains(t, err, "module blog is being migrated already")
-	close(leave)
-	require.NoError(t, <-done)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		err := p.migrator.Up(ctx, p.module("blog", table("a")), nil)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, "module blog is being migrated already")
+		close(leave)
+		require.NoError(t, <-done)
+	})
+}
+
+// open opens a module's file as the module does.
+func open(t *testing.T, file string) *gorm.DB {
+	t.Helper()
+	gdb, err := sqlite.Open(t.Context(), file, sqlite.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, sqlite.Close(gdb)) })
+	return gdb
 }

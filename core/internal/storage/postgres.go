@@ -97,6 +97,12 @@ func (s *server) ledger(ctx context.Context, module string) ([]ledger.Row, error
 	return ledger.Read(s.db.WithContext(ctx), ledgerOf(module))
 }
 
+func (s *server) statements(ctx context.Context, module, id string) ([]string, error) {
+	return ledger.Statements(s.db.WithContext(ctx), ledgerOf(module), id)
+}
+
+func (s *server) daemonID() string { return s.daemon }
+
 // close takes back what is left, as Run does where it runs.
 func (s *server) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), endWait)

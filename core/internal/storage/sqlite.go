@@ -47,16 +47,35 @@ func (f *files) module(name string) Database {
 func (f *files) folder(module string) string { return filepath.Dir(f.module(module).Source) }
 
 func (f *files) ledger(ctx context.Context, module string) (applied []ledger.Row, err error) {
-	db, err := OpenModuleFile(ctx, f.module(module).Source, f.Log)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	err = f.read(ctx, module, func(db *gorm.DB) error {
+		applied, err = ledger.Read(db, ledger.Table)
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
-	case err != nil:
-		return nil, err
+	}
+	return applied, err
+}
+
+func (f *files) statements(ctx context.Context, module, id string) (ran []string, err error) {
+	return ran, f.read(ctx, module, func(db *gorm.DB) error {
+		ran, err = ledger.Statements(db, ledger.Table, id)
+		return err
+	})
+}
+
+// read lets look into a module's file.
+func (f *files) read(ctx context.Context, module string, look func(*gorm.DB) error) (err error) {
+	db, err := OpenModuleFile(ctx, f.module(module).Source, f.Log)
+	if err != nil {
+		return err
 	}
 	defer func() { err = errors.Join(err, sqlite.Close(db)) }()
-	return ledger.Read(db.WithContext(ctx), ledger.Table)
+	return look(db.WithContext(ctx))
 }
+
+// daemonID: the file is one daemon's, whatever its folder is called.
+func (f *files) daemonID() string { return backend.SQLite }
 
 // login: what keeps modules apart is who may open which file, which is decided where their processes start.
 func (f *files) login(_ context.Context, module string, _ Access) (*Login, error) {

@@ -85,6 +85,8 @@ type kind interface {
 	module(name string) Database
 	folder(module string) string
 	ledger(ctx context.Context, module string) ([]ledger.Row, error)
+	statements(ctx context.Context, module, id string) ([]string, error)
+	daemonID() string
 	login(ctx context.Context, module string, access Access) (*Login, error)
 	run(ctx context.Context)
 	close() error
@@ -143,6 +145,20 @@ func (s *Storage) Ledger(ctx context.Context, name string) ([]ledger.Row, error)
 	}
 	return applied, nil
 }
+
+// Statements returns the SQL that a migration of a module ran when it was applied, as the ledger keeps it.
+func (s *Storage) Statements(ctx context.Context, module, id string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, ledgerWait)
+	defer cancel()
+	ran, err := s.kind.statements(ctx, module, id)
+	if err != nil {
+		return nil, fmt.Errorf("database of module %s: %w", module, err)
+	}
+	return ran, nil
+}
+
+// DaemonID tells the daemon of this data folder from others that use the same core database.
+func (s *Storage) DaemonID() string { return s.kind.daemonID() }
 
 // Login gives a process of the module access to its data, and makes their place if there is none. It takes seconds at most,
 // however long ctx lasts.

@@ -83,15 +83,21 @@ func died(inst *instance.Instance, err error) bool {
 }
 
 func (r *runner) spec() instance.Spec {
-	m := r.mod.Manifest
+	spec := Spec(r.mod, r.deps.Output)
+	spec.Services = r.deps.Services(r.mod)
+	return spec
+}
+
+// Spec is how a process of the module is started, without what it may ask of the core.
+func Spec(mod *Module, output func(module string) io.WriteCloser) instance.Spec {
+	m := mod.Manifest
 	return instance.Spec{
-		Name: m.Name, Executable: r.mod.Executable, Dir: r.mod.Dir, Env: r.mod.Env, Data: r.mod.Data,
+		Name: m.Name, Executable: mod.Executable, Dir: mod.Dir, Env: mod.Env, Data: mod.Data,
 		Limits: isolation.Limits{
 			Memory: int64(m.Runtime.Memory), CPU: m.Runtime.CPU, PIDs: int(m.Runtime.PIDs), OpenFiles: int(m.Runtime.OpenFiles),
 		},
 		Timeout: time.Duration(m.Runtime.StartTimeout), Concurrency: int(m.Runtime.Concurrency),
-		Services: r.deps.Services(r.mod),
-		Output:   func() io.WriteCloser { return r.deps.Output(m.Name) },
+		Output: func() io.WriteCloser { return output(m.Name) },
 	}
 }
 
@@ -146,10 +152,11 @@ func (r *runner) migrate(ctx context.Context, inst *instance.Instance, ids []str
 	ctx, cancel := context.WithTimeout(ctx, migrateTimeout)
 	defer cancel()
 	err := r.deps.Migrate(ctx, r.mod, inst, ids)
+	var host *instance.HostError
 	switch {
 	case err == nil:
 		return nil
-	case died(inst, err): // half-way: the step was undone, and a relaunch will run it again
+	case died(inst, err), errors.As(err, &host): // half-way: the step was undone, and a relaunch will run it again
 		return fmt.Errorf("migrate: %w", err)
 	}
 	return &permanentError{err: fmt.Errorf("migrate: %w", err), holdsDependents: true}

@@ -94,3 +94,6 @@ func clip(query string) string {
 	}
 	return strings.ToValidUTF8(query, "?")
 }
+
+// FirstWord is the first word of a statement in upper case, such as CREATE.
+func FirstWord(statement string) string { return wordsOf(statement)[0] }
