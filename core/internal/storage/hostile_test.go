@@ -1,6 +1,8 @@
 package storage_test
 
 import (
+	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/url"
@@ -246,12 +248,7 @@ func newStage(t *testing.T, rights pgtest.Rights) *stage {
 		}
 	}
 	s.billing = storagetest.Login(t, s.storage, "billing", storage.ReadWrite)
-	session, err := storagetest.Connect(t, s.billing).DB()
-	require.NoError(t, err)
-	conn, err := session.Conn(t.Context())
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close() }) // its session may have been ended
-	require.NoError(t, conn.QueryRowContext(t.Context(), "SELECT pg_backend_pid()").Scan(&s.pid))
+	require.NoError(t, session(t, s.billing).QueryRowContext(t.Context(), "SELECT pg_backend_pid()").Scan(&s.pid))
 	return s
 }
 
@@ -320,12 +317,13 @@ func TestHostileG13(t *testing.T) {
 			for _, access := range []storage.Access{storage.ReadWrite, storage.Owner} {
 				login := storagetest.Login(t, s.storage, "blog", access)
 				before := s.fingerprint(t)
+				conn := session(t, login)
 				for _, p := range probes() {
 					if p.by != "" && p.by != access.String() || p.superuser && rights != pgtest.SuperuserRights {
 						continue
 					}
 					t.Run(access.String()+" "+p.name, func(t *testing.T) {
-						p.try(t, login.Database.Source, s.fill(t, p.sql, login, access))
+						p.try(t, conn, s.fill(t, p.sql, login, access))
 					})
 				}
 				require.Equal(t, before, s.fingerprint(t))
@@ -338,16 +336,25 @@ func TestHostileG13(t *testing.T) {
 	}
 }
 
-// try runs the probe in a session of its own.
-func (p probe) try(t *testing.T, source, sql string) {
+// session is one connection of a login.
+func session(t *testing.T, login *storage.Login) *sql.Conn {
 	t.Helper()
-	db := pgtest.Open(t, source)
-	sqlDB, err := db.DB()
+	db, err := pgtest.Open(t, login.Database.Source).DB()
 	require.NoError(t, err)
-	conn, err := sqlDB.Conn(t.Context())
+	conn, err := db.Conn(t.Context())
 	require.NoError(t, err)
-	defer func() { require.NoError(t, conn.Close()) }()
-	statements := strings.Split(sql, " ;; ")
+	t.Cleanup(func() { _ = conn.Close() }) // its session may have been ended
+	return conn
+}
+
+// try runs the probe, and puts the session back.
+func (p probe) try(t *testing.T, conn *sql.Conn, text string) {
+	t.Helper()
+	defer func() {
+		_, err := conn.ExecContext(context.WithoutCancel(t.Context()), "ROLLBACK; RESET ALL; RESET ROLE")
+		require.NoError(t, err)
+	}()
+	statements := strings.Split(text, " ;; ")
 	for i, statement := range statements {
 		_, err := conn.ExecContext(t.Context(), statement)
 		if last := i == len(statements)-1; !last || p.code == harmless {
