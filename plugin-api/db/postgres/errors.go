@@ -2,7 +2,10 @@ package postgres
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"regexp"
 	"strings"
@@ -35,7 +38,7 @@ var ours = []session.Condition{
 
 // translate gives err a name that callers can test for, and keeps err itself for people. An error that it does not know,
 // and nil, are returned as they are.
-func translate(err error) error { return session.Name(err, nameOf(err), ours...) }
+func translate(err error) error { return session.Name(withoutValues(err), nameOf(err), ours...) }
 
 func nameOf(err error) error {
 	var native *pgconn.PgError
@@ -43,11 +46,54 @@ func nameOf(err error) error {
 		return nameOfState(native.Code)
 	}
 	var connect *pgconn.ConnectError
-	var network net.Error
-	if errors.As(err, &connect) || errors.As(err, &network) && !errors.Is(err, context.DeadlineExceeded) {
+	if errors.As(err, &connect) || isLost(err) {
 		return ErrUnavailable
 	}
 	return nil
+}
+
+// isLost tells whether the connection has ended, which the driver says in several ways. One that ends because its user does
+// not wait any more says nothing of the database.
+func isLost(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return false
+	}
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) ||
+		pgconn.SafeToRetry(err) // nothing was sent, as the connection was closed already
+}
+
+// discreet is an error whose own text shows what somebody wrote into the database, or asked it for.
+type discreet struct {
+	error
+	text string
+}
+
+// Error implements error.
+func (d *discreet) Error() string { return d.text }
+
+// Unwrap serves errors.Is and errors.As.
+func (d *discreet) Unwrap() error { return d.error }
+
+// quotes are what the server puts around values, in whatever language it speaks.
+const quotes = "\"'`\u00ab\u00bb\u2018\u2019\u201a\u201c\u201d\u201e"
+
+// withoutValues hides values where an error names them: they are people's data, and errors go to the log.
+func withoutValues(err error) error {
+	var native *pgconn.PgError
+	var hidden *discreet
+	switch {
+	case err == nil || errors.As(err, &hidden):
+		return err
+	case errors.As(err, &native):
+		if at := strings.IndexAny(native.Message, quotes); at >= 0 && strings.HasPrefix(native.Code, "22") { // data exceptions
+			return &discreet{err, fmt.Sprintf("%s: %s… (SQLSTATE %s)", native.Severity, native.Message[:at], native.Code)}
+		}
+	case strings.HasPrefix(err.Error(), "failed to encode args["):
+		what, _, _ := strings.Cut(err.Error(), "]")
+		return &discreet{err, what + "]: the value is of another type than the database has there"}
+	}
+	return err
 }
 
 // nameOfState knows the codes of PostgreSQL's appendix A that somebody can act on.
