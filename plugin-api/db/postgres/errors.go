@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"regexp"
@@ -43,57 +42,20 @@ func translate(err error) error { return session.Name(withoutValues(err), nameOf
 func nameOf(err error) error {
 	var native *pgconn.PgError
 	if errors.As(err, &native) {
+		if isStalePlan(err) { // within a transaction, where it cannot be run again here
+			return ErrSerialization
+		}
 		return nameOfState(native.Code)
 	}
+	if isCut(err) {
+		return ErrUnavailable
+	}
 	var connect *pgconn.ConnectError
-	if errors.As(err, &connect) || isLost(err) {
+	var network net.Error
+	if errors.As(err, &connect) || errors.As(err, &network) && !errors.Is(err, context.DeadlineExceeded) {
 		return ErrUnavailable
 	}
 	return nil
-}
-
-// isLost tells whether the connection has ended, which the driver says in several ways. One that ends because its user does
-// not wait any more says nothing of the database.
-func isLost(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return false
-	}
-	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) ||
-		pgconn.SafeToRetry(err) // nothing was sent, as the connection was closed already
-}
-
-// discreet is an error whose own text shows what somebody wrote into the database, or asked it for.
-type discreet struct {
-	error
-	text string
-}
-
-// Error implements error.
-func (d *discreet) Error() string { return d.text }
-
-// Unwrap serves errors.Is and errors.As.
-func (d *discreet) Unwrap() error { return d.error }
-
-// quotes are what the server puts around values, in whatever language it speaks.
-const quotes = "\"'`\u00ab\u00bb\u2018\u2019\u201a\u201c\u201d\u201e"
-
-// withoutValues hides values where an error names them: they are people's data, and errors go to the log.
-func withoutValues(err error) error {
-	var native *pgconn.PgError
-	var hidden *discreet
-	switch {
-	case err == nil || errors.As(err, &hidden):
-		return err
-	case errors.As(err, &native):
-		if at := strings.IndexAny(native.Message, quotes); at >= 0 && strings.HasPrefix(native.Code, "22") { // data exceptions
-			return &discreet{err, fmt.Sprintf("%s: %s… (SQLSTATE %s)", native.Severity, native.Message[:at], native.Code)}
-		}
-	case strings.HasPrefix(err.Error(), "failed to encode args["):
-		what, _, _ := strings.Cut(err.Error(), "]")
-		return &discreet{err, what + "]: the value is of another type than the database has there"}
-	}
-	return err
 }
 
 // nameOfState knows the codes of PostgreSQL's appendix A that somebody can act on.
@@ -105,7 +67,7 @@ func nameOfState(code string) error {
 		return gorm.ErrForeignKeyViolated
 	case "23514":
 		return gorm.ErrCheckConstraintViolated
-	case "40001", "40P01", "55P03", stalePlan: // the last one within a transaction, where it cannot be run again here
+	case "40001", "40P01", "55P03":
 		return ErrSerialization
 	case "53300":
 		return ErrTooMany
@@ -137,8 +99,14 @@ func isStalePlan(err error) bool {
 	return errors.As(err, &native) && native.Code == stalePlan && strings.Contains(native.Message, "cached plan")
 }
 
-// secrets are passwords in a URL or a keyword string.
-var secrets = regexp.MustCompile(`(://[^/?#\s:@]*:)[^\s]*@|(password=)\S+`)
+// isCut reports whether the server went away without a word, as one does that dies.
+func isCut(err error) bool {
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) ||
+		errors.Is(err, pgconn.ErrConnClosed)
+}
+
+// secrets are passwords in a URL. In one that cannot be read a password may hold anything, so that it ends at the last @ of all.
+var secrets = regexp.MustCompile(`(://[^/?#\s:@]*:)(?s:.*)@|(password\s*=\s*)('[^']*'?|\S+)`)
 
 // redact hides a password in an error's text. What the error was is lost, but for the text.
 func redact(err error) error {

@@ -8,8 +8,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,95 +24,131 @@ import (
 	"github.com/platformd/platformd/plugin-api/db/postgres"
 )
 
-// issuer is one who signs certificates.
-type issuer struct {
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
+// signer is somebody who signs certificates.
+type signer struct {
+	chain [][]byte // its own certificate, and those up to the root
+	leaf  *x509.Certificate
+	key   *ecdsa.PrivateKey
 }
 
-// issue makes a certificate for a server at 127.0.0.1 or elsewhere, signed by i, or by itself if i is nil.
-func (i *issuer) issue(t *testing.T, authority bool, address string) *issuer {
+// sign makes a certificate; without a parent it signs itself. A name makes it one of a server.
+func sign(t *testing.T, parent *signer, name string) *signer {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	require.NoError(t, err)
 	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: "test " + serial.String()}, IsCA: authority, BasicConstraintsValid: true,
+		SerialNumber: serial, Subject: pkix.Name{CommonName: "test " + serial.String()},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		BasicConstraintsValid: true, IsCA: name == "",
 	}
-	if !authority {
-		template.IPAddresses = []net.IP{net.ParseIP(address)}
+	if ip := net.ParseIP(name); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	} else if name != "" {
+		template.DNSNames = []string{name}
 	}
-	signer := i
-	if signer == nil {
-		signer = &issuer{template, key}
+	by := &signer{leaf: template, key: key}
+	if parent != nil {
+		by = parent
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, signer.certificate, &key.PublicKey, signer.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, by.leaf, key.Public(), by.key)
 	require.NoError(t, err)
-	certificate, err := x509.ParseCertificate(der)
+	leaf, err := x509.ParseCertificate(der)
 	require.NoError(t, err)
-	return &issuer{certificate, key}
+	return &signer{chain: append([][]byte{der}, by.chain...), leaf: leaf, key: key}
 }
 
-func (i *issuer) pem() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.certificate.Raw})
+func (s *signer) pem() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.leaf.Raw})
 }
 
-// behind is the URL of an empty database whose server shows the certificate, and those between it and its root.
-func behind(t *testing.T, server *issuer, between ...*issuer) string {
+// secured is a server that speaks TLS alone, in front of the real one.
+func secured(t *testing.T, source string, identity *signer) string {
 	t.Helper()
-	shown := tls.Certificate{Certificate: [][]byte{server.certificate.Raw}, PrivateKey: server.key}
-	for _, i := range between {
-		shown.Certificate = append(shown.Certificate, i.certificate.Raw)
-	}
-	return listen(t, dbtest.Empty(t), &tls.Config{Certificates: []tls.Certificate{shown}}).source
+	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: identity.chain, PrivateKey: identity.key}}}
+	return serve(t, func(conn net.Conn) {
+		request := make([]byte, 8) // SSLRequest
+		if _, err := io.ReadFull(conn, request); err != nil || request[4] != 4 || request[5] != 210 {
+			_ = conn.Close() // it begins without TLS
+			return
+		}
+		if _, err := conn.Write([]byte("S")); err != nil {
+			return
+		}
+		pass(tls.Server(conn, config), addressOf(t, source))
+	}).through(t, source)
 }
 
-func TestWhoseCertificateIsTrusted(t *testing.T) {
+func TestTheServerIsWhoItSays(t *testing.T) {
 	t.Parallel()
-	var none *issuer
-	root, other := none.issue(t, true, ""), none.issue(t, true, "")
-	middle := root.issue(t, true, "")
-	here := behind(t, middle.issue(t, false, "127.0.0.1"), middle)
-	elsewhere := behind(t, middle.issue(t, false, "192.0.2.1"), middle)
+	source := dbtest.Server(t)
+	root, stranger := sign(t, nil, ""), sign(t, nil, "")
+	between := sign(t, root, "")
+	right, elsewhere := sign(t, root, "127.0.0.1"), sign(t, root, "db.example.org")
+	chained, foreign := sign(t, between, "127.0.0.1"), sign(t, stranger, "127.0.0.1")
+	forbidden := filepath.Join(t.TempDir(), "root.crt") // a module could not read it; here it is not even there
 	for name, test := range map[string]struct {
-		source, mode string
-		trusted      []byte
-		refused      string
+		identity *signer
+		roots    []byte
+		mode     string // and the file that the URL names, if any
+		says     string // "": it is trusted
 	}{
-		"full":                     {here, "verify-full", root.pem(), ""},
-		"full, the system's":       {here, "verify-full", nil, "certificate"},
-		"full, another's":          {here, "verify-full", other.pem(), "certificate"},
-		"full, elsewhere":          {elsewhere, "verify-full", root.pem(), "192.0.2.1"},
-		"issuer":                   {here, "verify-ca", root.pem(), ""},
-		"issuer, elsewhere":        {elsewhere, "verify-ca", root.pem(), ""},
-		"issuer, another's":        {here, "verify-ca", other.pem(), "certificate"},
-		"required":                 {here, "require", nil, ""},
-		"required, with a root":    {elsewhere, "require", root.pem(), ""},
-		"required, with another's": {here, "require", other.pem(), "certificate"},
-		"none, where there is one": {here, "disable", nil, ""},
-		"not PEM":                  {here, "verify-full", []byte("x"), "are not PEM"},
+		"full":                          {right, root.pem(), "verify-full", ""},
+		"full, with one between":        {chained, root.pem(), "verify-full", ""},
+		"full, one of several roots":    {right, append(stranger.pem(), root.pem()...), "verify-full", ""},
+		"full, another name":            {elsewhere, root.pem(), "verify-full", "127.0.0.1"},
+		"full, a stranger":              {foreign, root.pem(), "verify-full", "unknown authority"},
+		"ca":                            {right, root.pem(), "verify-ca", ""},
+		"ca, with one between":          {chained, root.pem(), "verify-ca", ""},
+		"ca, another name":              {elsewhere, root.pem(), "verify-ca", ""},
+		"ca, a stranger":                {foreign, root.pem(), "verify-ca", "unknown authority"},
+		"required":                      {right, root.pem(), "require", ""},
+		"required, with one between":    {chained, root.pem(), "require", ""},
+		"required, another name":        {elsewhere, root.pem(), "require", ""},
+		"required, a stranger":          {foreign, root.pem(), "require", "unknown authority"},
+		"required, no root to ask":      {foreign, nil, "require", ""},
+		"preferred, a stranger":         {foreign, root.pem(), "prefer", "unknown authority"},
+		"the file is not read":          {right, root.pem(), "verify-full " + forbidden, ""},
+		"nor by require":                {foreign, root.pem(), "require " + forbidden, "unknown authority"},
+		"the file is all there is":      {right, nil, "verify-full " + forbidden, "unable to read CA file"},
+		"roots that are no such thing":  {right, []byte("-----BEGIN"), "verify-full", "not PEM (fix: "},
+		"no TLS where there is nothing": {right, root.pem(), "disable", "fix: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			source := with(t, with(t, test.source, "sslmode", test.mode), "sslrootcert", "/nowhere.pem")
-			if test.trusted == nil {
-				source = with(t, test.source, "sslmode", test.mode)
-			}
-			db, err := postgres.Open(t.Context(), source, postgres.Options{RootCertificates: test.trusted})
-			if test.mode == "disable" {
-				require.ErrorIs(t, err, postgres.ErrUnavailable)
-				return
-			}
-			if test.refused != "" {
-				require.ErrorContains(t, err, test.refused)
-				require.ErrorContains(t, err, "fix: ")
+			require.NoFileExists(t, forbidden)
+			server := with(t, secured(t, source, test.identity), func(_ *url.URL, query url.Values) {
+				mode, file, _ := strings.Cut(test.mode, " ")
+				query.Set("sslmode", mode)
+				query.Set("sslrootcert", file)
+			})
+			db, err := postgres.Open(t.Context(), server, postgres.Options{RootCertificates: test.roots})
+			if test.says != "" {
+				require.ErrorContains(t, err, test.says)
 				return
 			}
 			require.NoError(t, err)
-			require.NoError(t, db.Exec("SELECT 1").Error)
 			require.NoError(t, postgres.Close(db))
 		})
 	}
+}
+
+// The plain way stays open to those who ask for it: a server on this machine needs no TLS.
+func TestRootCertificatesDoNotForceTLS(t *testing.T) {
+	t.Parallel()
+	source := with(t, dbtest.Server(t), func(_ *url.URL, query url.Values) { query.Set("sslmode", "disable") })
+	open(t, source, postgres.Options{RootCertificates: sign(t, nil, "").pem()})
+}
+
+func TestTheCertificateFileIsReadWhereNoneAreGiven(t *testing.T) {
+	t.Parallel()
+	root := sign(t, nil, "")
+	file := filepath.Join(t.TempDir(), "root.crt")
+	require.NoError(t, os.WriteFile(file, root.pem(), 0o600))
+	source := secured(t, dbtest.Server(t), sign(t, root, "127.0.0.1"))
+	open(t, with(t, source, func(_ *url.URL, query url.Values) {
+		query.Set("sslmode", "verify-full")
+		query.Set("sslrootcert", file)
+	}), postgres.Options{})
 }
