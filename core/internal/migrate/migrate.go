@@ -107,11 +107,9 @@ func (g *Migrator) Redo(ctx context.Context, m Module, progress func(Event)) err
 	})
 }
 
-// last are the steps that undo the last n.
+// last are the steps that undo the last n. That one of them has been edited since is no obstacle: what was applied goes away, and
+// to edit, undo and apply again is how a migration is written.
 func (g *Migrator) last(ctx context.Context, m Module, n int) ([]Step, error) {
-	if _, err := g.pending(ctx, m); err != nil {
-		return nil, err
-	}
 	rows, err := g.storage.Ledger(ctx, m.Name)
 	if err != nil {
 		return nil, err
@@ -120,10 +118,12 @@ func (g *Migrator) last(ctx context.Context, m Module, n int) ([]Step, error) {
 		return nil, &CountError{Module: m.Name, Asked: n, Applied: len(rows)}
 	}
 	var steps []Step
-	for i := range n {
-		steps = append(steps, Step{ID: rows[len(rows)-1-i].ID, Down: true})
+	for i := len(rows) - 1; i >= len(rows)-n; i-- {
+		rows[i].Checksum = ""
+		steps = append(steps, Step{ID: rows[i].ID, Down: true})
 	}
-	return steps, nil
+	_, err = g.plan(ctx, m, rows)
+	return steps, err
 }
 
 func upwards(pending []ledger.Declared) []Step {
@@ -164,6 +164,10 @@ func (g *Migrator) pending(ctx context.Context, m Module) ([]ledger.Declared, er
 	if err != nil {
 		return nil, err
 	}
+	return g.plan(ctx, m, rows)
+}
+
+func (g *Migrator) plan(ctx context.Context, m Module, rows []ledger.Row) ([]ledger.Declared, error) {
 	pending, err := ledger.Plan(rows, m.Declared)
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", m.Name, g.explain(ctx, m, err))
