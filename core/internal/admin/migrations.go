@@ -221,6 +221,10 @@ func (a *api) migrate(direction string) func(http.ResponseWriter, *http.Request)
 		order := MigrationOrder{Direction: direction, Steps: steps}
 		tell := func(e MigrationEvent) { say(migrationLine{MigrationEvent: &e}) }
 		err = a.deps.Migrations.Run(r.Context(), r.PathValue("name"), order, tell)
+		if err != nil && r.Context().Err() != nil {
+			err = problem.New(http.StatusServiceUnavailable, "unavailable",
+				"the platform stops, and the migration with it\nfix: run the command again when it has stopped")
+		}
 		switch {
 		case err == nil:
 			say(migrationLine{Ended: true})

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(leakFree{m}, map[string]func(){
 		"platformd": func() {
 			os.Exit(Main(os.Args[1:], Deps{
-				Run: fakeDaemon, Probe: isolation.Probe, Version: "1.2.3-test", Commit: "0123abc",
+				Run: fakeDaemon, Offline: fakeOffline, Probe: isolation.Probe, Version: "1.2.3-test", Commit: "0123abc",
 			}))
 		},
 	})
