@@ -230,7 +230,7 @@ var hostile = []string{
 	"SELECT pg_reload_conf()",
 	"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'postgres' AND pid <> pg_backend_pid()",
 	"CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-	"ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC",
+	"ALTER DEFAULT PRIVILEGES FOR ROLE postgres GRANT SELECT ON TABLES TO PUBLIC",
 }
 
 // TestDataG13OtherFiles has a live module reach for other files through SQLite.
