@@ -2,7 +2,9 @@ package postgres
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
+	"io"
 	"net"
 	"regexp"
 	"strings"
@@ -40,7 +42,13 @@ func translate(err error) error { return session.Name(err, nameOf(err), ours...)
 func nameOf(err error) error {
 	var native *pgconn.PgError
 	if errors.As(err, &native) {
+		if isStalePlan(err) { // within a transaction, where it cannot be run again here
+			return ErrSerialization
+		}
 		return nameOfState(native.Code)
+	}
+	if isCut(err) {
+		return ErrUnavailable
 	}
 	var connect *pgconn.ConnectError
 	var network net.Error
@@ -59,7 +67,7 @@ func nameOfState(code string) error {
 		return gorm.ErrForeignKeyViolated
 	case "23514":
 		return gorm.ErrCheckConstraintViolated
-	case "40001", "40P01", "55P03", stalePlan: // the last one within a transaction, where it cannot be run again here
+	case "40001", "40P01", "55P03":
 		return ErrSerialization
 	case "53300":
 		return ErrTooMany
@@ -91,8 +99,14 @@ func isStalePlan(err error) bool {
 	return errors.As(err, &native) && native.Code == stalePlan && strings.Contains(native.Message, "cached plan")
 }
 
-// secrets are passwords in a URL or a keyword string.
-var secrets = regexp.MustCompile(`(://[^/?#\s:@]*:)[^\s]*@|(password=)\S+`)
+// isCut reports whether the server went away without a word, as one does that dies.
+func isCut(err error) bool {
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) ||
+		errors.Is(err, pgconn.ErrConnClosed)
+}
+
+// secrets are passwords in a URL. In one that cannot be read a password may hold anything, so that it ends at the last @ of all.
+var secrets = regexp.MustCompile(`(://[^/?#\s:@]*:)(?s:.*)@|(password\s*=\s*)('[^']*'?|\S+)`)
 
 // redact hides a password in an error's text. What the error was is lost, but for the text.
 func redact(err error) error {
