@@ -1,5 +1,5 @@
-// Package sqlfiles is a module's migrations where they are SQL: migrations/NNNN_name.up.sql and .down.sql in its folder. It reads,
-// checks and takes them apart, and runs one in a process of its own: the core's binary, started in the module's place, so that
+// Package sqlfiles is a module's migrations where they are SQL: migrations/NNNN_name.up.sql and .down.sql in its folder. It
+// reads, checks and takes them apart, and runs one in a process of its own: the core's binary, started in the module's place, so that
 // the SQL reaches no further than the module could.
 //
 // Floor 0. It must not run any of it in the core's own process, nor decide what is due.
