@@ -55,7 +55,7 @@ type Deps struct {
 //	GET    /v1/modules/{name}/crashes  {"items": [Crash…]}
 //	POST   /v1/modules/{name}/start|stop|restart  204, when it is done
 //	GET    /v1/migrations?module=NAME  {"items": [ModuleMigrations…]}; without a name, of all that have some
-//	GET    /v1/modules/{name}/migrations/plan  {"items": [PlannedMigration…]}
+//	GET    /v1/migrations/plan?module=NAME  {"items": [ModulePlan…]}; as above
 //	POST   /v1/modules/{name}/migrations/up|down|redo?steps=N  MigrationEvent, one a line, then how it ended
 //	GET    /v1/tokens             {"items": [auth.Token…]}
 //	POST   /v1/tokens             NewToken → 201 CreatedToken
@@ -99,7 +99,7 @@ func (a *api) endpoints() []endpoint {
 		{method: http.MethodPost, path: "/v1/modules/{name}/stop", serve: a.order(OrderStop), endless: true},
 		{method: http.MethodPost, path: "/v1/modules/{name}/restart", serve: a.order(OrderRestart), endless: true},
 		{method: http.MethodGet, path: "/v1/migrations", serve: a.migrations, endless: true},
-		{method: http.MethodGet, path: "/v1/modules/{name}/migrations/plan", serve: a.migrationPlan, endless: true},
+		{method: http.MethodGet, path: "/v1/migrations/plan", serve: a.migrationPlan, endless: true},
 		{method: http.MethodPost, path: "/v1/modules/{name}/migrations/up", serve: a.migrate(MigrateUp), endless: true},
 		{method: http.MethodPost, path: "/v1/modules/{name}/migrations/down", serve: a.migrate(MigrateDown), endless: true},
 		{method: http.MethodPost, path: "/v1/modules/{name}/migrations/redo", serve: a.migrate(MigrateRedo), endless: true},

@@ -3,9 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -30,6 +28,15 @@ type Migration struct {
 	AppliedAt *time.Time `json:"applied_at,omitempty"`
 	Millis    int64      `json:"ms,omitempty"`
 	Checksum  string     `json:"checksum,omitempty"`
+}
+
+// ModulePlan is what an order up would do to one module.
+type ModulePlan struct {
+	Module string             `json:"module"`
+	Steps  []PlannedMigration `json:"steps"`
+	// Problem says why nothing would run, and Fix what to do about it; both are empty if all is well.
+	Problem string `json:"problem,omitempty"`
+	Fix     string `json:"fix,omitempty"`
 }
 
 // PlannedMigration is a pending step, and the SQL that it would run, as far as that can be told without running it.
@@ -69,8 +76,10 @@ type MigrationEvent struct {
 type Migrations struct {
 	// Status describes one module, or all that have migrations if the name is empty.
 	Status func(ctx context.Context, module string) ([]ModuleMigrations, error)
-	Plan   func(ctx context.Context, module string) ([]PlannedMigration, error)
-	// Run carries out an order, tells how it goes, and returns when it is done.
+	// Plan is of one module, or of all that have migrations, like Status.
+	Plan func(ctx context.Context, module string) ([]ModulePlan, error)
+	// Run carries out an order, tells how it goes, and returns when it is done. If ctx ends, so does the step that runs: one in a
+	// transaction is undone.
 	Run func(ctx context.Context, module string, order MigrationOrder, progress func(MigrationEvent)) error
 }
 
@@ -85,9 +94,9 @@ func (c *Client) migrationStatus(ctx context.Context, module string) ([]ModuleMi
 	return collect[ModuleMigrations](ctx, c, request{method: http.MethodGet, path: path})
 }
 
-func (c *Client) migrationPlan(ctx context.Context, module string) ([]PlannedMigration, error) {
-	path := "/v1/modules/" + url.PathEscape(module) + "/migrations/plan"
-	return collect[PlannedMigration](ctx, c, request{method: http.MethodGet, path: path})
+func (c *Client) migrationPlan(ctx context.Context, module string) ([]ModulePlan, error) {
+	path := "/v1/migrations/plan?module=" + url.QueryEscape(module)
+	return collect[ModulePlan](ctx, c, request{method: http.MethodGet, path: path})
 }
 
 // collect is call without a limit of time: what is asked may have to launch modules.
@@ -112,7 +121,7 @@ type migrationLine struct {
 }
 
 func (c *Client) migrate(ctx context.Context, module string, order MigrationOrder, progress func(MigrationEvent)) error {
-	path := fmt.Sprintf("/v1/modules/%s/migrations/%s?steps=%d", url.PathEscape(module), order.Direction, order.Steps)
+	path := fmt.Sprintf("/v1/modules/%s/migrations/%s?steps=%d", url.PathEscape(module), order.Direction, max(order.Steps, 1))
 	resp, err := c.send(ctx, request{method: http.MethodPost, path: path})
 	if err != nil {
 		return err
@@ -122,10 +131,10 @@ func (c *Client) migrate(ctx context.Context, module string, order MigrationOrde
 	for {
 		var line migrationLine
 		switch err := lines.Decode(&line); {
-		case errors.Is(err, io.EOF):
-			return errors.New("the daemon broke off (fix: see `platformd logs`, and `platformd migrate status`)")
+		case ctx.Err() != nil:
+			return ctx.Err()
 		case err != nil:
-			return fmt.Errorf("read the daemon's answer: %w", err)
+			return fmt.Errorf("the daemon broke off: %w (fix: see `platformd logs`, and `platformd migrate status`)", err)
 		case line.Problem != nil:
 			return line.Problem
 		case line.Ended:
@@ -137,8 +146,12 @@ func (c *Client) migrate(ctx context.Context, module string, order MigrationOrde
 }
 
 func (a *api) migrations(w http.ResponseWriter, r *http.Request) error {
+	module, err := parameter(r, "module")
+	if err != nil {
+		return err
+	}
 	noDeadline(w)
-	all, err := a.deps.Migrations.Status(r.Context(), r.URL.Query().Get("module"))
+	all, err := a.deps.Migrations.Status(r.Context(), module)
 	if err != nil {
 		return err
 	}
@@ -146,20 +159,54 @@ func (a *api) migrations(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *api) migrationPlan(w http.ResponseWriter, r *http.Request) error {
-	noDeadline(w)
-	plan, err := a.deps.Migrations.Plan(r.Context(), r.PathValue("name"))
+	module, err := parameter(r, "module")
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, list[PlannedMigration]{Items: orEmpty(plan)})
+	noDeadline(w)
+	plan, err := a.deps.Migrations.Plan(r.Context(), module)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, list[ModulePlan]{Items: orEmpty(plan)})
+}
+
+// parameter is the value of the one parameter that a path has, "" without it. Another one, or two of it, is a mistake.
+func parameter(r *http.Request, name string) (string, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return "", badRequest(err)
+	}
+	for other, all := range values {
+		switch {
+		case other != name:
+			return "", badRequest(fmt.Errorf("the parameter %q: there is no such parameter; use %s", other, name))
+		case len(all) > 1:
+			return "", badRequest(fmt.Errorf("the parameter %q is there twice", name))
+		}
+	}
+	return values.Get(name), nil
+}
+
+// steps reads how many migrations an order is about: one, if nothing is said.
+func steps(r *http.Request) (int, error) {
+	text, err := parameter(r, "steps")
+	if err != nil || text == "" {
+		return 1, err
+	}
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil || n == 0 {
+		return 0, badRequest(fmt.Errorf("the parameter \"steps\" is %q\nfix: write a number above 0", text))
+	}
+	return int(n), nil
 }
 
 // migrate answers line by line, as the steps go. What goes wrong after the first line is a line, too.
 func (a *api) migrate(direction string) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		steps, err := strconv.ParseUint(r.URL.Query().Get("steps"), 10, 31)
+		steps, err := steps(r)
 		if err != nil {
-			return badRequest(fmt.Errorf("the parameter steps: %w", err))
+			return err
 		}
 		noDeadline(w)
 		lines, began := json.NewEncoder(w), false
@@ -168,11 +215,16 @@ func (a *api) migrate(direction string) func(http.ResponseWriter, *http.Request)
 				began = true
 				w.Header().Set("Content-Type", "application/x-ndjson")
 			}
-			_ = lines.Encode(line) // who asked may be gone; the migration goes on to the end of its step
+			_ = lines.Encode(line) // who asked may be gone: that ends the request's context
 			_ = http.NewResponseController(w).Flush()
 		}
-		order := MigrationOrder{Direction: direction, Steps: int(steps)}
-		err = a.deps.Migrations.Run(r.Context(), r.PathValue("name"), order, func(e MigrationEvent) { say(migrationLine{MigrationEvent: &e}) })
+		order := MigrationOrder{Direction: direction, Steps: steps}
+		tell := func(e MigrationEvent) { say(migrationLine{MigrationEvent: &e}) }
+		err = a.deps.Migrations.Run(r.Context(), r.PathValue("name"), order, tell)
+		if err != nil && r.Context().Err() != nil {
+			err = problem.New(http.StatusServiceUnavailable, "unavailable",
+				"the platform stops, and the migration with it\nfix: run the command again when it has stopped")
+		}
 		switch {
 		case err == nil:
 			say(migrationLine{Ended: true})

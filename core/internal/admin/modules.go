@@ -44,9 +44,15 @@ func unknownModule(name string, modules []Module) error {
 	for i, m := range modules {
 		names[i] = m.Name
 	}
+	return UnknownModule(name, names, "platformd module ls")
+}
+
+// UnknownModule is the problem with the status 404 of a module that is not among names. It says which was probably meant, and
+// which command lists them.
+func UnknownModule(name string, names []string, list string) error {
 	detail := fmt.Sprintf("there is no module %q", name)
 	if near := nearest.Names(name, names); len(near) > 0 {
 		detail += "; did you mean " + strings.Join(near, " or ") + "?"
 	}
-	return problem.New(http.StatusNotFound, "not_found", detail+"\nfix: list what there is: platformd module ls")
+	return problem.New(http.StatusNotFound, "not_found", detail+"\nfix: list what there is: "+list)
 }

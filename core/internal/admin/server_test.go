@@ -37,6 +37,12 @@ type server struct {
 // start serves the API until the test ends.
 func start(t *testing.T) *server {
 	t.Helper()
+	return startWith(t, func(*Deps) {})
+}
+
+// startWith is start with other dependencies.
+func startWith(t *testing.T, edit func(*Deps)) *server {
+	t.Helper()
 	dir := t.TempDir()
 	log, err := logs.New(logs.Options{Level: "trace", Output: t.Output()})
 	require.NoError(t, err)
@@ -47,6 +53,7 @@ func start(t *testing.T) *server {
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	s.api = s.deps(t, dir)
+	edit(&s.api)
 	go func() { served <- Serve(ctx, ln, s.api) }()
 	s.end = sync.OnceValue(func() error { cancel(); return <-served })
 	t.Cleanup(func() {

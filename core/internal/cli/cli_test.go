@@ -12,14 +12,18 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/platformd/platformd/core/internal/isolation"
+	"github.com/platformd/platformd/core/internal/storage/pgtest"
 )
+
+// cluster is a PostgreSQL server for tests that need one.
+var cluster pgtest.Cluster
 
 func TestMain(m *testing.M) {
 	isolation.Main()
 	testscript.Main(leakFree{m}, map[string]func(){
 		"platformd": func() {
 			os.Exit(Main(os.Args[1:], Deps{
-				Run: fakeDaemon, Probe: isolation.Probe, Version: "1.2.3-test", Commit: "0123abc",
+				Run: fakeDaemon, Offline: fakeOffline, Probe: isolation.Probe, Version: "1.2.3-test", Commit: "0123abc",
 			}))
 		},
 	})
@@ -30,6 +34,10 @@ type leakFree struct{ tests testscript.TestingM }
 
 func (l leakFree) Run() int {
 	code := l.tests.Run()
+	if err := cluster.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -104,6 +104,7 @@ func (d *daemon) deps(ctx context.Context, t *testing.T) admin.Deps {
 		Info:    func() admin.Info { d.mu.Lock(); defer d.mu.Unlock(); return d.info },
 		Modules: func() []admin.Module { d.mu.Lock(); defer d.mu.Unlock(); return d.modules },
 		Tokens:  d.tokens, Permissions: permissions, Logs: d.log.Store, Log: d.log.Logger,
+		Migrations: sampleMigrations("running"),
 	}
 }
 
@@ -150,7 +151,8 @@ func (d *daemon) run(t *testing.T, args ...string) result {
 func invoke(ctx context.Context, args ...string) result {
 	var out, errOut bytes.Buffer
 	code := run(ctx, args, Deps{
-		Run: fakeDaemon, Probe: isolation.Probe, Version: "1.2.3-test", Out: &out, Err: &errOut, Env: []string{},
+		Run: fakeDaemon, Offline: fakeOffline, Probe: isolation.Probe, Version: "1.2.3-test",
+		Out: &out, Err: &errOut, Env: []string{},
 	})
 	return result{code: code, out: out.String(), err: errOut.String()}
 }

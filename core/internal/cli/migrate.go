@@ -115,38 +115,63 @@ func (a *app) migratePlan() *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	var module string
-	a.moduleFlag(cmd, &module, true)
+	a.moduleFlag(cmd, &module, false)
 	return a.printer(cmd, func(cmd *cobra.Command, _ []string) error {
 		return a.migrating(cmd, func(ctx context.Context, m admin.Migrations) error {
-			plan, err := m.Plan(ctx, module)
+			plans, err := m.Plan(ctx, module)
 			switch {
 			case err != nil:
 				return err
 			case a.format == formatJSON:
-				return a.out.json(append([]admin.PlannedMigration{}, plan...))
-			case len(plan) == 0:
-				fmt.Fprintf(a.err, "nothing is pending of %s\n", clean(module))
-				return nil
+				err = a.out.json(append([]admin.ModulePlan{}, plans...))
+			default:
+				err = a.showPlans(plans)
 			}
-			return a.showPlan(plan)
+			return errors.Join(err, unplanned(plans))
 		})
 	})
 }
 
-func (a *app) showPlan(plan []admin.PlannedMigration) error {
-	for _, step := range plan {
-		fmt.Fprintf(a.out, "%s\n", a.out.paint(color.FgCyan, "-- "+clean(step.ID)))
-		for _, statement := range step.Statements {
-			end := ";"
-			if strings.HasPrefix(statement, "--") {
-				end = ""
-			}
-			if _, err := fmt.Fprintf(a.out, "%s%s\n", cleanLines(statement), end); err != nil {
-				return err
+// showPlans prints SQL, in which what is not SQL is a comment.
+func (a *app) showPlans(plans []admin.ModulePlan) error {
+	for _, plan := range plans {
+		if len(plan.Steps) == 0 && plan.Problem == "" {
+			fmt.Fprintf(a.err, "nothing is pending of %s\n", clean(plan.Module))
+		}
+		for _, step := range plan.Steps {
+			fmt.Fprintf(a.out, "%s\n", a.out.paint(color.FgCyan, "-- "+clean(plan.Module+" "+step.ID)))
+			for _, statement := range step.Statements {
+				if _, err := fmt.Fprintf(a.out, "%s%s\n", cleanLines(statement), ending(statement)); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	return nil
+}
+
+// ending is what a statement needs at its end: nothing, if it is only a comment.
+func ending(statement string) string {
+	for line := range strings.Lines(statement) {
+		if !strings.HasPrefix(line, "--") {
+			return ";"
+		}
+	}
+	return ""
+}
+
+// unplanned says which modules have no plan.
+func unplanned(plans []admin.ModulePlan) error {
+	var all []error
+	for _, plan := range plans {
+		if plan.Problem != "" {
+			all = append(all, withFix(errors.New(plan.Problem), plan.Fix))
+		}
+	}
+	if len(all) < 2 {
+		return errors.Join(all...)
+	}
+	return withFix(errors.Join(all...), "see `platformd migrate status`")
 }
 
 func (a *app) migrateUp() *cobra.Command {
@@ -191,7 +216,7 @@ func (a *app) migrateDown() *cobra.Command {
 		return a.migrating(cmd, func(ctx context.Context, m admin.Migrations) error {
 			err := a.order(ctx, m, module, admin.MigrationOrder{Direction: admin.MigrateDown, Steps: steps})
 			if err == nil {
-				fmt.Fprintf(a.err, "%s stays stopped: its start would apply them again\n", clean(module))
+				fmt.Fprintf(a.err, "the next start of %s applies what is pending: install the version that is to run first\n", clean(module))
 			}
 			return err
 		})
@@ -221,7 +246,7 @@ func (a *app) migrateRedo() *cobra.Command {
 
 // order carries out an order, and tells on standard error how it goes.
 func (a *app) order(ctx context.Context, m admin.Migrations, module string, order admin.MigrationOrder) error {
-	done := 0
+	begun, done := 0, 0
 	err := m.Run(ctx, module, order, func(e admin.MigrationEvent) {
 		verb := "applying"
 		if e.Down {
@@ -229,6 +254,7 @@ func (a *app) order(ctx context.Context, m admin.Migrations, module string, orde
 		}
 		line := fmt.Sprintf("[%d/%d] %s %s", e.Number, e.Of, verb, clean(e.ID))
 		if !e.Done {
+			begun++
 			a.show(line, false)
 			return
 		}
@@ -236,15 +262,12 @@ func (a *app) order(ctx context.Context, m admin.Migrations, module string, orde
 		a.show(fmt.Sprintf("%s: %s", line, time.Duration(e.Millis)*time.Millisecond), true)
 	})
 	switch {
-	case err != nil:
-		if a.err.colours {
-			fmt.Fprintln(a.err)
-		}
-		return err
-	case done == 0:
+	case begun > done && a.err.colours:
+		fmt.Fprintln(a.err) // the line of the step that did not end
+	case err == nil && done == 0:
 		fmt.Fprintf(a.err, "nothing is pending of %s\n", clean(module))
 	}
-	return nil
+	return err
 }
 
 // show prints a line of progress; on a terminal what comes next takes the place of one that is not final.
@@ -271,9 +294,19 @@ func (a *app) confirm(cmd *cobra.Command, question string, yes bool) error {
 		return &failure{err: errors.New("this loses data, and there is nobody to ask"), code: ExitUsage, fix: "add -y if you are sure"}
 	}
 	fmt.Fprintf(a.err, "%s [y/N] ", question)
-	answer, err := bufio.NewReader(io.LimitReader(in, 100)).ReadString('\n')
-	if err == nil && strings.EqualFold(strings.TrimSpace(answer), "y") {
-		return nil
+	answer := make(chan string, 1)
+	go func() { // a read from a terminal cannot be interrupted: it ends with the process
+		line, _ := bufio.NewReader(io.LimitReader(in, 100)).ReadString('\n')
+		answer <- line
+	}()
+	select {
+	case line := <-answer:
+		if strings.EqualFold(strings.TrimSpace(line), "y") {
+			return nil
+		}
+		return withFix(errors.New("nothing was done"), "answer y if you are sure")
+	case <-cmd.Context().Done():
+		fmt.Fprintln(a.err)
+		return withFix(errors.New("interrupted; nothing was done"), "answer y if you are sure")
 	}
-	return withFix(errors.New("nothing was done"), "answer y if you are sure")
 }

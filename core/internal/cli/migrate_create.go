@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -36,7 +38,10 @@ func (a *app) migrateCreate() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		dir := filepath.Join(settings.Modules.Dir, module)
+		dir, err := moduleDir(settings.Modules.Dir, module)
+		if err != nil {
+			return err
+		}
 		m, err := manifest.Load(filepath.Join(dir, "module.yaml"))
 		switch {
 		case err != nil:
@@ -48,6 +53,24 @@ func (a *app) migrateCreate() *cobra.Command {
 		}
 		return withFix(fmt.Errorf("module %s has no migrations", module), "write `migrations: sql` or `migrations: go` into its module.yaml")
 	})
+}
+
+// moduleDir is the folder of a module, whose name is that of its folder.
+func moduleDir(modules, name string) (string, error) {
+	entries, err := os.ReadDir(modules)
+	if err != nil {
+		return "", fmt.Errorf("look for the modules: %w (fix: set modules.dir)", err)
+	}
+	var names []string
+	for _, entry := range entries {
+		if _, err := os.Stat(filepath.Join(modules, entry.Name(), "module.yaml")); err == nil {
+			names = append(names, entry.Name())
+		}
+	}
+	if !slices.Contains(names, name) {
+		return "", admin.UnknownModule(name, names, "platformd migrate status")
+	}
+	return filepath.Join(modules, name), nil
 }
 
 var badInTitle = regexp.MustCompile(`[^a-z0-9_]+`)
@@ -100,12 +123,8 @@ func (a *app) createGo(cmd *cobra.Command, module, title string) error {
 		if err != nil {
 			return err
 		}
-		next := 1
-		for _, step := range all[0].Steps {
-			var number int
-			if _, err := fmt.Sscanf(step.ID, "%d_", &number); err == nil {
-				next = max(next, number+1)
-			}
+		if len(all[0].Steps) == 0 && all[0].Problem != "" {
+			return withFix(fmt.Errorf("%s does not tell its migrations: %s", module, all[0].Problem), all[0].Fix)
 		}
 		fmt.Fprintf(a.err, "Add this at the end of db.Migrations(…) in %s, and never change it once it has been applied anywhere:\n\n", clean(module))
 		_, err = fmt.Fprintf(a.out, `db.Migration{
@@ -113,7 +132,19 @@ func (a *app) createGo(cmd *cobra.Command, module, title string) error {
 	Up:   func(tx *gorm.DB) error { return tx.Exec("").Error },
 	Down: func(tx *gorm.DB) error { return tx.Exec("").Error },
 },
-`, next, title)
+`, nextID(all[0].Steps), title)
 		return err
 	})
+}
+
+// nextID is one above the highest number that an id begins with.
+func nextID(steps []admin.Migration) int {
+	next := 1
+	for _, step := range steps {
+		digits, _, _ := strings.Cut(step.ID, "_")
+		if number, err := strconv.Atoi(digits); err == nil {
+			next = max(next, number+1)
+		}
+	}
+	return next
 }

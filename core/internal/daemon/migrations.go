@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/platformd/platformd/core/internal/admin"
@@ -16,7 +15,6 @@ import (
 	"github.com/platformd/platformd/core/internal/migrate"
 	"github.com/platformd/platformd/core/internal/supervisor"
 	"github.com/platformd/platformd/plugin-api/manifest"
-	"github.com/platformd/platformd/plugin-api/nearest"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
@@ -68,11 +66,7 @@ func (d *daemon) unknown(name string) error {
 			return refused("module %s was refused: %v", name, refusal.Err)
 		}
 	}
-	text := fmt.Sprintf("there is no module %q", name)
-	if near := nearest.Names(name, names); len(near) > 0 {
-		text += "; did you mean " + strings.Join(near, " or ") + "?"
-	}
-	return problem.New(http.StatusNotFound, "not_found", text+"\nfix: platformd module ls")
+	return admin.UnknownModule(name, names, "platformd migrate status")
 }
 
 // migrationsOf describes a module; what is wrong with one is no reason to show nothing of the others.
@@ -93,19 +87,31 @@ func (d *daemon) migrationsOf(ctx context.Context, mod *catalog.Module) admin.Mo
 	return view
 }
 
-func (d *daemon) migrationPlan(ctx context.Context, name string) (plan []admin.PlannedMigration, err error) {
-	mod, err := d.migratable(name)
+func (d *daemon) migrationPlan(ctx context.Context, name string) ([]admin.ModulePlan, error) {
+	modules, err := d.migrating(name)
 	if err != nil {
 		return nil, err
 	}
-	err = d.withMigrations(ctx, mod, func(m migrate.Module) error {
+	var all []admin.ModulePlan
+	for _, mod := range modules {
+		all = append(all, d.planOf(ctx, mod))
+	}
+	return all, nil
+}
+
+func (d *daemon) planOf(ctx context.Context, mod *catalog.Module) admin.ModulePlan {
+	plan := admin.ModulePlan{Module: mod.Manifest.Name, Steps: []admin.PlannedMigration{}}
+	err := d.withMigrations(ctx, mod, func(m migrate.Module) error {
 		steps, err := d.migrator.Plan(ctx, m)
 		for _, step := range steps {
-			plan = append(plan, admin.PlannedMigration(step))
+			plan.Steps = append(plan.Steps, admin.PlannedMigration{ID: step.ID, Statements: append([]string{}, step.Statements...)})
 		}
 		return err
 	})
-	return plan, asProblem(err)
+	if err != nil {
+		plan.Problem, plan.Fix = admin.SplitFix(err.Error())
+	}
+	return plan
 }
 
 // withMigrations lets work use a module's migrations. Those in Go need a process of the module: one that is not initialised, takes
@@ -157,42 +163,54 @@ func (d *daemon) runMigrations(ctx context.Context, name string, order admin.Mig
 		return err
 	}
 	before := d.stateOf(name)
-	if order.Direction != admin.MigrateUp && before != "" && before != supervisor.Stopped {
+	if order.Direction != admin.MigrateUp && runs(before) {
 		if err := d.order(ctx, name, admin.OrderStop); err != nil {
 			return err
 		}
 	}
+	changed := false
 	err = d.withMigrations(ctx, mod, func(m migrate.Module) error {
-		tell := func(e migrate.Event) {
+		return d.carryOut(ctx, m, order, func(e migrate.Event) {
+			changed = changed || e.Done
 			progress(admin.MigrationEvent{ID: e.ID, Down: e.Down, Done: e.Done, Millis: e.Millis, Number: e.Number, Of: e.Of})
-		}
-		switch order.Direction {
-		case admin.MigrateDown:
-			return d.migrator.Down(ctx, m, order.Steps, tell)
-		case admin.MigrateRedo:
-			return d.migrator.Redo(ctx, m, tell)
-		}
-		return d.migrator.Up(ctx, m, tell)
+		})
 	})
-	if err == nil && d.startsAfter(order.Direction, before) {
-		return d.order(ctx, name, admin.OrderStart)
+	if startsAfter(order.Direction, before, changed, err) {
+		if started := d.order(ctx, name, admin.OrderStart); err == nil {
+			return started
+		}
+	}
+	if err != nil && changed && runs(before) && order.Direction != admin.MigrateUp {
+		err = fmt.Errorf("%w; the module stays stopped", err)
 	}
 	return asProblem(err)
 }
 
-// startsAfter: what did not run for want of its migrations does now, and what ran before a redo does again. After a down a start
-// would only apply the steps once more.
-func (d *daemon) startsAfter(direction string, before supervisor.State) bool {
-	if d.supervisor == nil {
-		return false
-	}
-	switch direction {
-	case admin.MigrateUp:
-		return before == supervisor.Failed
+func (d *daemon) carryOut(ctx context.Context, m migrate.Module, order admin.MigrationOrder, tell func(migrate.Event)) error {
+	switch order.Direction {
+	case admin.MigrateDown:
+		return d.migrator.Down(ctx, m, order.Steps, tell)
 	case admin.MigrateRedo:
-		return before == supervisor.Ready
+		return d.migrator.Redo(ctx, m, tell)
 	}
-	return false
+	return d.migrator.Up(ctx, m, tell)
+}
+
+// runs says whether a module in this state has processes, or is about to have some.
+func runs(state supervisor.State) bool {
+	return state != "" && state != supervisor.Stopped && state != supervisor.Held
+}
+
+// startsAfter: what did not run for want of its migrations does now, and what ran before a redo does again, as does what was stopped
+// for nothing. After a down a start would only apply the steps once more.
+func startsAfter(direction string, before supervisor.State, changed bool, err error) bool {
+	switch {
+	case direction == admin.MigrateUp:
+		return before == supervisor.Failed && err == nil
+	case !changed:
+		return runs(before)
+	}
+	return direction == admin.MigrateRedo && runs(before) && err == nil
 }
 
 // stateOf is "" for a module that the supervisor does not run.

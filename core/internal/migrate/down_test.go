@@ -108,3 +108,34 @@ func TestAnEditedFileIsRefusedWithTheDifference(t *testing.T) {
 		require.Equal(t, migrate.Edited, all[0].State)
 	})
 }
+
+// To edit a migration and to run it again is how one is written. What lies below it must be as it was.
+func TestWhatWasEditedCanBeUndone(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, dir, url string) {
+		p := newPlatform(t, dir, url)
+		m := p.module("blog", undoable("a"), undoable("b"))
+		require.NoError(t, p.up(t, m))
+		ledgerTable := "platformd_ledgers.blog"
+		core := p.storage.Core()
+		if url == "" {
+			ledgerTable, core = "platformd_migrations", open(t, p.storage.Module("blog").Source)
+		}
+		require.NoError(t, core.Exec("UPDATE "+ledgerTable+" SET checksum = 'aaaa'").Error)
+		m.Declared[0].Checksum, m.Declared[1].Checksum = "aaaa", "bbbb"
+
+		var drift *ledger.DriftError
+		require.ErrorAs(t, p.up(t, m), &drift)
+		require.NoError(t, p.migrator.Redo(t.Context(), m, nil))
+		require.Equal(t, "a b", p.applied(t, "blog"))
+		require.Equal(t, 2, strings.Count(p.log.String(), "migrated: module=blog id=b"))
+
+		m.Declared[0].Checksum = "cccc"
+		require.ErrorAs(t, p.migrator.Redo(t.Context(), m, nil), &drift)
+		require.Equal(t, "a", drift.ID)
+		require.ErrorAs(t, p.migrator.Down(t.Context(), m, 1, nil), &drift)
+		require.Equal(t, "a b", p.applied(t, "blog"))
+		require.NoError(t, p.migrator.Down(t.Context(), m, 2, nil))
+		require.Empty(t, p.applied(t, "blog"))
+	})
+}

@@ -1,5 +1,5 @@
-// Package sqlfiles is a module's migrations where they are SQL: migrations/NNNN_name.up.sql and .down.sql in its folder. It reads,
-// checks and takes them apart, and runs one in a process of its own: the core's binary, started in the module's place, so that
+// Package sqlfiles is a module's migrations where they are SQL: migrations/NNNN_name.up.sql and .down.sql in its folder. It
+// reads, checks and takes them apart, and runs one in a process of its own: the core's binary, started in the module's place, so that
 // the SQL reaches no further than the module could.
 //
 // Floor 0. It must not run any of it in the core's own process, nor decide what is due.
@@ -28,8 +28,9 @@ import (
 const Folder = "migrations"
 
 const (
-	maxFiles = 1000
-	maxBytes = 1 << 20 // of one file
+	maxFiles  = 1000
+	maxNumber = 9999
+	maxBytes  = 1 << 20 // of one file
 	// untied is the first line of a file whose statements run one by one, outside of a transaction.
 	untied = "-- platformd: no-transaction"
 )
@@ -90,15 +91,26 @@ func Check(dir string) error {
 
 // Next is the number that the next migration of the module in dir may have: one above the highest. The folder need not exist.
 func Next(dir string) (int, error) {
-	all, err := filepath.Glob(filepath.Join(dir, Folder, "[0-9][0-9][0-9][0-9]_*.sql"))
-	next := 1
-	for _, path := range all {
-		number, convErr := strconv.Atoi(filepath.Base(path)[:4])
-		if convErr == nil {
-			next = max(next, number+1)
-		}
+	all, err := os.ReadDir(filepath.Join(dir, Folder))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("read %s: %w", Folder, err)
 	}
-	return next, err
+	last := 0
+	for _, entry := range all {
+		part := fileName.FindStringSubmatch(entry.Name())
+		if part == nil {
+			continue // nothing that was applied can have its number
+		}
+		number, err := strconv.Atoi(part[2])
+		if err != nil {
+			return 0, fmt.Errorf("read the number of %s: %w", entry.Name(), err)
+		}
+		last = max(last, number)
+	}
+	if last == maxNumber {
+		return 0, fmt.Errorf("%s holds number %d, and there is none above (fix: join old migrations that every installation has applied)", Folder, last)
+	}
+	return last + 1, nil
 }
 
 // Load reads the migrations of the module in dir, in their order, as they are for a dialect (step.SQLite, step.PostgreSQL): a

@@ -20,8 +20,8 @@ import (
 var (
 	ErrSerialization = errors.New("another transaction was in the way (fix: try again)")
 	ErrUnavailable   = errors.New("the database cannot be reached (fix: see that it runs, and accepts connections from here)")
-	ErrTooMany       = errors.New("the database has no connection left (fix: raise its max_connections, or lower database.moduleMaxConns)")
-	ErrCredentials   = errors.New("the database refuses the credentials (fix: correct user and password, and the server's pg_hba.conf)")
+	ErrTooMany       = errors.New("the database has no connection left (fix: raise max_connections, or lower database.moduleMaxConns)")
+	ErrCredentials   = errors.New("the database refuses the credentials (fix: correct user, password, and the server's pg_hba.conf)")
 	ErrNoDatabase    = errors.New("the server has no such database (fix: create it, or correct the name)")
 	ErrDenied        = errors.New("the database does not allow it (fix: use what is this role's own)")
 	ErrReadOnly      = errors.New("the database may not be written (fix: connect to the primary server)")

@@ -189,7 +189,8 @@ func (c *Cluster) up() error {
 		return err
 	}
 	defer log.Close()
-	server := exec.CommandContext(context.Background(), "/bin/sh", "-c", keeper, "sh", filepath.Join(c.bin, "postgres"), "-D", c.data(),
+	server := exec.CommandContext(context.Background(), "/bin/sh", "-c", keeper, "sh",
+		filepath.Join(c.bin, "postgres"), "-D", c.data(),
 		"-p", strconv.Itoa(c.port), "-h", "127.0.0.1", "-k", c.dir, "-F", "-c", "max_connections=200",
 		"-c", "shared_buffers=32MB", "-c", "wal_level=logical", "-c", "max_prepared_transactions=5")
 	server.Dir, server.Stdout, server.Stderr = c.dir, log, log
