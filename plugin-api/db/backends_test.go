@@ -100,30 +100,6 @@ func TestDownOnEachBackend(t *testing.T) {
 	})
 }
 
-func TestAFailedStepLeavesNothingOnEachBackend(t *testing.T) {
-	t.Parallel()
-	dbtest.Each(t, "blog", func(t *testing.T, d *plugintest.Database) {
-		for name, broken := range map[string]db.Migration{
-			"syntax": step("0002_broken", "CREATE TABLE blog_a (n integer)", "INSERT INTO blog_things (id) VALUES ('x')",
-				"CREATE TABEL blog_b", "CREATE TABLE blog_c (n integer)", "DROP TABLE blog_things"),
-			"commit":            step("0002_broken", "CREATE TABLE blog_a (n integer)", "COMMIT"),
-			"commit, in a tail": step("0002_broken", "CREATE TABLE blog_a (n integer); COMMIT; SELECT 1"),
-			"start":             step("0002_broken", "ROLLBACK", "CREATE TABLE blog_a (n integer)"),
-		} {
-			m := db.Migrations(things, broken)
-			_, err := run(t, d, m, pluginapi.Step{ID: "0001_things"})
-			require.NoError(t, err, name)
-			_, err = run(t, d, m, pluginapi.Step{ID: "0002_broken"})
-			require.Error(t, err, name)
-			require.Equal(t, []string{"0001_things"}, at(t, d.Migrations), name)
-			require.Error(t, open(t, d.Migrations).Exec("SELECT * FROM blog_a").Error, name)
-			var rows int64
-			require.NoError(t, open(t, d.Work).Model(&thing{}).Count(&rows).Error)
-			require.Zero(t, rows, name)
-		}
-	})
-}
-
 func TestManyRunAtOnceOnEachBackend(t *testing.T) {
 	t.Parallel()
 	dbtest.Each(t, "blog", func(t *testing.T, d *plugintest.Database) {

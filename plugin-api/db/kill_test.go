@@ -3,6 +3,7 @@ package db_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -16,9 +17,12 @@ import (
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/db"
+	"github.com/platformd/platformd/plugin-api/db/backend"
+	"github.com/platformd/platformd/plugin-api/db/dbtest"
+	"github.com/platformd/platformd/plugin-api/plugintest"
 )
 
-// victimEnv holds the path of the database and makes the test binary the process that migrates it.
+// victimEnv holds the database, as JSON, and makes the test binary the process that migrates it.
 const victimEnv = "PLATFORMD_TEST_VICTIM"
 
 // victimSteps each write, then call written inside their transaction.
@@ -41,14 +45,18 @@ func victimSteps(written func(id string)) []db.Migration {
 }
 
 // runVictim says which step it is in, when its writes are done, and waits to be told to go on.
-func runVictim(path string) {
+func runVictim(order string) {
+	var database pluginapi.Database
+	if err := json.Unmarshal([]byte(order), &database); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
 	orders := bufio.NewScanner(os.Stdin)
 	m := db.Migrations(victimSteps(func(id string) {
 		fmt.Println(id)
 		orders.Scan()
 	})...)
 	for _, id := range m.IDs {
-		database := pluginapi.Database{Driver: "sqlite", Source: path, TablePrefix: "blog_"}
 		if _, err := m.Run(context.Background(), database, pluginapi.Step{ID: id}); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
@@ -61,8 +69,10 @@ func killIn(t *testing.T, database pluginapi.Database, id string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
+	order, err := json.Marshal(database)
+	require.NoError(t, err)
 	victim := exec.CommandContext(ctx, os.Args[0])
-	victim.Env = append(os.Environ(), victimEnv+"="+database.Source)
+	victim.Env = append(os.Environ(), victimEnv+"="+string(order))
 	stdin, err := victim.StdinPipe()
 	require.NoError(t, err)
 	stdout, err := victim.StdoutPipe()
@@ -84,33 +94,40 @@ func TestKillInTheMiddleOfAStep(t *testing.T) {
 	for i, id := range ids {
 		t.Run(id, func(t *testing.T) {
 			t.Parallel()
-			database := newDatabase(t)
-			killIn(t, database, id)
-			require.Equal(t, ids[:i], append([]string{}, applied(t, open(t, database))...), "what was committed before, no more")
+			dbtest.Each(t, "blog", func(t *testing.T, d *plugintest.Database) {
+				killIn(t, d.Migrations, id)
+				require.Equal(t, ids[:i], append([]string{}, at(t, d.Migrations)...), "what was committed before, no more")
 
-			up(t, database, victimSteps(func(string) {})...)
-			requireEachOnce(t, open(t, database), ids)
+				up(t, d.Migrations, victimSteps(func(string) {})...)
+				requireEachOnce(t, d.Migrations, ids)
+			})
 		})
 	}
 }
 
 func TestKillAtEveryStepOfOneDatabase(t *testing.T) {
 	t.Parallel()
-	database := newDatabase(t)
-	steps := victimSteps(func(string) {})
-	for _, step := range steps {
-		killIn(t, database, step.ID)
-	}
-	up(t, database, steps...)
-	requireEachOnce(t, open(t, database), db.Migrations(steps...).IDs)
+	dbtest.Each(t, "blog", func(t *testing.T, d *plugintest.Database) {
+		steps := victimSteps(func(string) {})
+		for _, step := range steps {
+			killIn(t, d.Migrations, step.ID)
+		}
+		up(t, d.Migrations, steps...)
+		requireEachOnce(t, d.Migrations, db.Migrations(steps...).IDs)
+	})
 }
 
-func requireEachOnce(t *testing.T, gdb *gorm.DB, ids []string) {
+func requireEachOnce(t *testing.T, database pluginapi.Database, ids []string) {
 	t.Helper()
-	require.Equal(t, ids, applied(t, gdb))
+	require.Equal(t, ids, at(t, database))
+	gdb := open(t, database)
+	want := len(ids)
+	if database.Driver == backend.SQLite { // PostgreSQL's ledger lies elsewhere
+		want++
+	}
 	tables, err := gdb.Migrator().GetTables()
 	require.NoError(t, err)
-	require.Len(t, tables, len(ids)+1, "a table for each step, and the ledger: %s", strings.Join(tables, " "))
+	require.Len(t, tables, want, "a table for each step, and the ledger: %s", strings.Join(tables, " "))
 	for i := range ids {
 		var rows []int
 		require.NoError(t, gdb.Raw(fmt.Sprintf("SELECT n FROM blog_t%d", i+1)).Scan(&rows).Error)

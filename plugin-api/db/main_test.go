@@ -9,8 +9,8 @@ import (
 
 // TestMain lets the test binary be the module that a test kills.
 func TestMain(m *testing.M) {
-	if path := os.Getenv(victimEnv); path != "" {
-		runVictim(path)
+	if order := os.Getenv(victimEnv); order != "" {
+		runVictim(order)
 		return
 	}
 	// GORM's cache of prepared statements has a goroutine that nothing ends. The tests use it to see that it stays in the

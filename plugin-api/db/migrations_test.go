@@ -12,7 +12,10 @@ import (
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/db"
+	"github.com/platformd/platformd/plugin-api/db/backend"
+	"github.com/platformd/platformd/plugin-api/db/dbtest"
 	"github.com/platformd/platformd/plugin-api/db/ledger"
+	"github.com/platformd/platformd/plugin-api/plugintest"
 )
 
 // posts makes the table; the struct is frozen, as an author is told to do it.
@@ -59,7 +62,7 @@ func up(t *testing.T, database pluginapi.Database, steps ...db.Migration) {
 	}
 }
 
-// applied is what the ledger says.
+// applied is what the ledger of an SQLite file says; at reads any.
 func applied(t *testing.T, gdb *gorm.DB) []string {
 	t.Helper()
 	rows, err := ledger.Read(gdb, ledger.Table)
@@ -214,20 +217,22 @@ func TestTheStepsAreTheCallersNoMore(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// failure is a step that must not leave anything, and what is said of it.
+type failure struct {
+	up   func(tx *gorm.DB) error
+	says string
+}
+
 func TestAFailedStepLeavesNothing(t *testing.T) {
 	t.Parallel()
-	cause := errors.New("the author's own reason")
-	for name, test := range map[string]struct {
-		up   func(tx *gorm.DB) error
-		says string
-	}{
+	failures := map[string]failure{
 		"syntax error in statement 3 of 5": {
 			step("", "CREATE TABLE blog_a (n integer)", "INSERT INTO blog_posts (slug) VALUES ('x')", "CREATE TABEL blog_b",
 				"CREATE TABLE blog_c (n integer)", "DROP TABLE blog_posts").Up,
 			"(statement 3: CREATE TABEL blog_b)",
 		},
 		"the author's error": {func(tx *gorm.DB) error {
-			return errors.Join(tx.Exec("CREATE TABLE blog_a (n integer)").Error, cause)
+			return errors.Join(tx.Exec("CREATE TABLE blog_a (n integer)").Error, errors.New("the author's own reason"))
 		}, "the author's own reason"},
 		"a row that breaks a rule": {
 			step("", "INSERT INTO blog_posts (slug) VALUES ('a')", "INSERT INTO blog_posts (slug) VALUES ('a')").Up,
@@ -237,53 +242,72 @@ func TestAFailedStepLeavesNothing(t *testing.T) {
 			return errors.Join(tx.Exec("CREATE TABLE blog_a (n integer)").Error, tx.Commit().Error)
 		}, "may not begin or end"},
 		"rollback": {func(tx *gorm.DB) error { return tx.Rollback().Error }, "may not begin or end"},
-		"full disk": {func(tx *gorm.DB) error {
-			return errors.Join(tx.Raw("PRAGMA max_page_count = 1").Scan(new(int)).Error,
-				tx.Exec("CREATE TABLE blog_a AS SELECT randomblob(1000000) AS b").Error)
-		}, "the disk is full (fix: free some space"},
 		"raw commit": {
 			step("", "CREATE TABLE blog_a (n integer)", " /* now */ -- really\n Commit;").Up, "may not begin or end",
 		},
+		"commit in a tail": {step("", "CREATE TABLE blog_a (n integer); COMMIT; SELECT 1").Up, "may not begin or end"},
 		"raw rollback":     {step("", "rollback").Up, "may not begin or end"},
 		"raw begin":        {step("", "BEGIN IMMEDIATE").Up, "may not begin or end"},
 		"prepared":         {func(tx *gorm.DB) error { return prepared(tx).Exec("END").Error }, "may not begin or end"},
 		"commit, unheeded": {func(tx *gorm.DB) error { tx.Commit(); return nil }, "may not begin or end"},
 		"raw query":        {func(tx *gorm.DB) error { return tx.Raw("COMMIT").Scan(new(int)).Error }, "may not begin or end"},
 		"row of a query":   {func(tx *gorm.DB) error { return tx.Raw("COMMIT").Row().Err() }, "may not begin or end"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			database := newDatabase(t)
-			up(t, database, posts)
-			m := db.Migrations(posts, db.Migration{ID: "0002_fails", Up: test.up})
-			statements, err := m.Run(t.Context(), database, pluginapi.Step{ID: "0002_fails"})
-			require.ErrorContains(t, err, test.says)
-			require.Empty(t, statements)
-			requireOnlyPosts(t, database)
-		})
 	}
+	onSQLite := map[string]failure{
+		"full disk": {func(tx *gorm.DB) error {
+			return errors.Join(tx.Raw("PRAGMA max_page_count = 1").Scan(new(int)).Error,
+				tx.Exec("CREATE TABLE blog_a AS SELECT randomblob(1000000) AS b").Error)
+		}, "the disk is full (fix: free some space"},
+	}
+	dbtest.Each(t, "blog", func(t *testing.T, d *plugintest.Database) {
+		up(t, d.Migrations, posts)
+		for name, test := range failures {
+			requireFailure(t, d, name, test)
+		}
+		if d.Migrations.Driver == backend.SQLite {
+			for name, test := range onSQLite {
+				requireFailure(t, d, name, test)
+			}
+		}
+	})
+}
+
+func requireFailure(t *testing.T, d *plugintest.Database, name string, test failure) {
+	t.Helper()
+	m := db.Migrations(posts, db.Migration{ID: "0002_fails", Up: test.up})
+	statements, err := m.Run(t.Context(), d.Migrations, pluginapi.Step{ID: "0002_fails"})
+	require.ErrorContains(t, err, test.says, name)
+	require.Empty(t, statements, name)
+	requireOnlyPosts(t, d)
 }
 
 func prepared(tx *gorm.DB) *gorm.DB { return tx.Session(&gorm.Session{PrepareStmt: true}) }
 
 // requireOnlyPosts finds the database as the first migration left it, and in working order.
-func requireOnlyPosts(t *testing.T, database pluginapi.Database) {
+func requireOnlyPosts(t *testing.T, d *plugintest.Database) {
 	t.Helper()
-	gdb := open(t, database)
-	require.Equal(t, []string{"0001_posts"}, applied(t, gdb))
+	require.Equal(t, []string{"0001_posts"}, at(t, d.Migrations))
+	want := []string{"blog_posts"}
+	if d.Migrations.Driver == backend.SQLite { // PostgreSQL's ledger lies elsewhere
+		want = append(want, "platformd_migrations", "sqlite_sequence")
+	}
+	gdb := open(t, d.Work)
 	tables, err := gdb.Migrator().GetTables()
 	require.NoError(t, err)
-	require.ElementsMatch(t, []string{"blog_posts", "platformd_migrations", "sqlite_sequence"}, tables)
+	require.ElementsMatch(t, want, tables)
 	var count int64
 	require.NoError(t, gdb.Model(&Post{}).Count(&count).Error)
 	require.Zero(t, count)
-	require.NoError(t, gdb.Create(&Post{Slug: "after"}).Error)
+	post := Post{Slug: "after"}
+	require.NoError(t, gdb.Create(&post).Error)
+	require.NoError(t, gdb.Delete(&post).Error)
 }
 
 // If the row cannot be written, the step has not happened.
 func TestAStepWithoutItsRowLeavesNothing(t *testing.T) {
 	t.Parallel()
-	database := newDatabase(t)
+	d := dbtest.SQLite(t, "blog")
+	database := d.Migrations
 	up(t, database, posts)
 	require.NoError(t, open(t, database).Exec("CREATE TRIGGER no_second BEFORE INSERT ON platformd_migrations "+
 		"WHEN NEW.id = '0002_a' BEGIN SELECT RAISE(ABORT, 'no room'); END").Error)
@@ -291,51 +315,54 @@ func TestAStepWithoutItsRowLeavesNothing(t *testing.T) {
 	_, err := m.Run(t.Context(), database, pluginapi.Step{ID: "0002_a"})
 	require.ErrorContains(t, err, "write the migration ledger")
 	require.ErrorContains(t, err, "no room")
-	requireOnlyPosts(t, database)
+	requireOnlyPosts(t, d)
 }
 
 func TestAPanicLeavesNothing(t *testing.T) {
 	t.Parallel()
-	database := newDatabase(t)
-	up(t, database, posts)
-	m := db.Migrations(posts, db.Migration{ID: "0002_panics", Up: func(tx *gorm.DB) error {
-		tx.Exec("CREATE TABLE blog_a (n integer)")
-		panic("oops")
-	}})
-	require.PanicsWithValue(t, "oops", func() { _, _ = m.Run(t.Context(), database, pluginapi.Step{ID: "0002_panics"}) })
-	requireOnlyPosts(t, database)
+	dbtest.Each(t, "blog", func(t *testing.T, d *plugintest.Database) {
+		up(t, d.Migrations, posts)
+		m := db.Migrations(posts, db.Migration{ID: "0002_panics", Up: func(tx *gorm.DB) error {
+			tx.Exec("CREATE TABLE blog_a (n integer)")
+			panic("oops")
+		}})
+		require.PanicsWithValue(t, "oops", func() { _, _ = m.Run(t.Context(), d.Migrations, pluginapi.Step{ID: "0002_panics"}) })
+		requireOnlyPosts(t, d)
+	})
 }
 
 func TestAStepThatTakesTooLongLeavesNothing(t *testing.T) {
 	t.Parallel()
-	database := newDatabase(t)
-	up(t, database, posts)
-	ctx, cancel := context.WithCancel(t.Context())
-	m := db.Migrations(posts, db.Migration{ID: "0002_slow", Up: func(tx *gorm.DB) error {
-		tx.Exec("CREATE TABLE blog_a (n integer)")
-		cancel()
-		<-tx.Statement.Context.Done()
-		return nil
-	}})
-	_, err := m.Run(ctx, database, pluginapi.Step{ID: "0002_slow"})
-	require.ErrorIs(t, err, context.Canceled)
-	requireOnlyPosts(t, database)
+	dbtest.Each(t, "blog", func(t *testing.T, d *plugintest.Database) {
+		up(t, d.Migrations, posts)
+		ctx, cancel := context.WithCancel(t.Context())
+		m := db.Migrations(posts, db.Migration{ID: "0002_slow", Up: func(tx *gorm.DB) error {
+			tx.Exec("CREATE TABLE blog_a (n integer)")
+			cancel()
+			<-tx.Statement.Context.Done()
+			return nil
+		}})
+		_, err := m.Run(ctx, d.Migrations, pluginapi.Step{ID: "0002_slow"})
+		require.ErrorIs(t, err, context.Canceled)
+		requireOnlyPosts(t, d)
+	})
 }
 
 func TestAStepMayNestTransactionsAndPrepare(t *testing.T) {
 	t.Parallel()
-	database := newDatabase(t)
-	up(t, database, posts, db.Migration{ID: "0002_nested", Up: func(tx *gorm.DB) error {
-		undone := tx.Transaction(func(tx *gorm.DB) error {
-			return errors.Join(tx.Create(&Post{Slug: "undone"}).Error, errors.New("no"))
-		})
-		if undone == nil {
-			return errors.New("the nested transaction was not undone")
-		}
-		return prepared(tx).Transaction(func(tx *gorm.DB) error { return tx.Create(&Post{Slug: "kept"}).Error })
-	}})
-	var all []Post
-	require.NoError(t, open(t, database).Find(&all).Error)
-	require.Len(t, all, 1)
-	require.Equal(t, "kept", all[0].Slug)
+	dbtest.Each(t, "blog", func(t *testing.T, d *plugintest.Database) {
+		up(t, d.Migrations, posts, db.Migration{ID: "0002_nested", Up: func(tx *gorm.DB) error {
+			undone := tx.Transaction(func(tx *gorm.DB) error {
+				return errors.Join(tx.Create(&Post{Slug: "undone"}).Error, errors.New("no"))
+			})
+			if undone == nil {
+				return errors.New("the nested transaction was not undone")
+			}
+			return prepared(tx).Transaction(func(tx *gorm.DB) error { return tx.Create(&Post{Slug: "kept"}).Error })
+		}})
+		var all []Post
+		require.NoError(t, open(t, d.Work).Find(&all).Error)
+		require.Len(t, all, 1)
+		require.Equal(t, "kept", all[0].Slug)
+	})
 }
