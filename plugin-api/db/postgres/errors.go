@@ -37,7 +37,7 @@ var ours = []session.Condition{
 
 // translate gives err a name that callers can test for, and keeps err itself for people. An error that it does not know,
 // and nil, are returned as they are.
-func translate(err error) error { return session.Name(err, nameOf(err), ours...) }
+func translate(err error) error { return session.Name(withoutValues(err), nameOf(err), ours...) }
 
 func nameOf(err error) error {
 	var native *pgconn.PgError
