@@ -151,12 +151,14 @@ func (r restoring) unmark() error {
 	return errors.Join(os.Remove(storage.RestoreMark(r.DataDir)), syncFolder(r.DataDir))
 }
 
-// undo takes moves back, last first.
+// undo takes moves back, last first. The mark stays if one of them cannot be.
 func (r restoring) undo(moves []move) error {
+	var problems []error
 	for _, m := range slices.Backward(moves) {
-		if err := os.Rename(filepath.Join(r.DataDir, m.to), filepath.Join(r.DataDir, m.from)); err != nil {
-			return fmt.Errorf("and it cannot be taken back: %w", err)
-		}
+		problems = append(problems, os.Rename(filepath.Join(r.DataDir, m.to), filepath.Join(r.DataDir, m.from)))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return fmt.Errorf("and it cannot be taken back: %w", err)
 	}
 	return r.unmark()
 }
