@@ -30,6 +30,7 @@ import (
 
 func TestMain(m *testing.M) {
 	instancetest.Main(modules())
+	ownMain()
 	if err := isolation.Harden(); err != nil { // as the daemon does: all of this must work so
 		panic(err)
 	}

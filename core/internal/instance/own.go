@@ -38,10 +38,14 @@ func (l *Launcher) RunOwn(ctx context.Context, spec Spec, args []string, input [
 	cmd.Stderr = log
 	defer log.Close()
 	cmd.WaitDelay = outputGrace
-	if err := l.runOwn(ctx, cell, cmd); err != nil {
+	err = l.runOwn(ctx, cell, cmd)
+	if output.over != nil {
+		err = output.over // what the process made of its broken pipe says less
+	}
+	if err != nil {
 		return nil, err
 	}
-	return output.Bytes(), nil
+	return output.buffer.Bytes(), nil
 }
 
 // runOwn starts the command, and returns when it has ended.
@@ -74,16 +78,18 @@ func (l *Launcher) runOwn(ctx context.Context, cell *isolation.Cell, cmd *exec.C
 	return err
 }
 
-// bounded keeps what is written, up to a limit.
+// bounded keeps what is written, up to a limit. It does not embed the buffer, whose ReadFrom knows no limit.
 type bounded struct {
-	bytes.Buffer
-	most int
+	buffer bytes.Buffer
+	most   int
+	over   error
 }
 
 // Write implements io.Writer.
 func (b *bounded) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > b.most {
-		return 0, fmt.Errorf("the answer has over %d bytes: %w", b.most, io.ErrShortWrite)
+	if b.buffer.Len()+len(p) > b.most {
+		b.over = fmt.Errorf("the answer has over %d bytes: %w", b.most, io.ErrShortWrite)
+		return 0, b.over
 	}
-	return b.Buffer.Write(p)
+	return b.buffer.Write(p)
 }
