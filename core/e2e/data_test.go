@@ -55,6 +55,7 @@ func (p *platform) requireMigratedOnce(module string) {
 // TestDataG25EightDaemons starts eight daemons at once on one empty database, again and again.
 func TestDataG25EightDaemons(t *testing.T) {
 	t.Parallel()
+	server(t) // or skip, before anything is reported
 	rounds := count(2, 50)
 	var took figures
 	report(t, proof{"G25", "8 daemons started at once on one empty PostgreSQL database", rounds}, func() string {
@@ -174,6 +175,7 @@ func TestDataG25KilledAtRandom(t *testing.T) {
 // The same probes, and more, are run at the database itself in core/internal/storage.
 func TestDataG13HostileSQL(t *testing.T) {
 	t.Parallel()
+	server(t)
 	report(t, proof{"G13", "hostile SQL as a live module, on PostgreSQL", len(hostile)}, nil)
 	p := launch(t, newDirOn(t, onPostgreSQL, "billing", "blog", "clerk"), options{})
 	p.awaitReady()
@@ -230,7 +232,7 @@ var hostile = []string{
 	"SELECT pg_reload_conf()",
 	"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'postgres' AND pid <> pg_backend_pid()",
 	"CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-	"ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC",
+	"ALTER DEFAULT PRIVILEGES FOR ROLE postgres GRANT SELECT ON TABLES TO PUBLIC",
 }
 
 // TestDataG13OtherFiles has a live module reach for other files through SQLite.

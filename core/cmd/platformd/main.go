@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/platformd/platformd/core/internal/admin"
 	"github.com/platformd/platformd/core/internal/cli"
 	"github.com/platformd/platformd/core/internal/daemon"
 	"github.com/platformd/platformd/core/internal/isolation"
@@ -22,18 +23,35 @@ var (
 func main() {
 	isolation.Main() // in a process that is to become a module it does not return
 	sqlfiles.Main()  // nor this, in one that is to run a module's migration
-	os.Exit(cli.Main(os.Args[1:], cli.Deps{Run: run, Probe: isolation.Probe, Version: version, Commit: commit}))
+	os.Exit(cli.Main(os.Args[1:], cli.Deps{Run: run, Offline: offline, Probe: isolation.Probe, Version: version, Commit: commit}))
 }
 
 func run(ctx context.Context, o cli.StartOptions) error {
 	leaveRoom()
-	host := isolation.Probe()
-	if err := isolation.Harden(); err != nil {
+	options, err := options(o)
+	if err != nil {
 		return err
 	}
-	err := daemon.Run(ctx, daemon.Options{
+	return withExit(daemon.Run(ctx, options))
+}
+
+func offline(ctx context.Context, o cli.StartOptions, work func(context.Context, admin.Migrations) error) error {
+	options, err := options(o)
+	if err != nil {
+		return err
+	}
+	return withExit(daemon.Offline(ctx, options, work))
+}
+
+// options prepares this process to launch modules.
+func options(o cli.StartOptions) (daemon.Options, error) {
+	host := isolation.Probe()
+	return daemon.Options{
 		Config: o.Config, ConfigFile: o.ConfigFile, Out: o.Out, Version: o.Version, Attach: o.Attach, Host: host,
-	})
+	}, isolation.Harden()
+}
+
+func withExit(err error) error {
 	var running *daemon.AlreadyRunningError
 	if errors.As(err, &running) {
 		return cli.WithExit(cli.ExitAlreadyRunning, err)

@@ -27,7 +27,7 @@ const (
 	maxRequest   = 64 << 10 // bytes of a request's body
 )
 
-// Deps is what the API shows and acts on. Every field is required. The functions must not block, Order excepted.
+// Deps is what the API shows and acts on. Every field is required. The functions must not block, Order and Migrations excepted.
 type Deps struct {
 	Info func() Info
 	// Modules returns every module that is known, those that cannot start included, sorted by name.
@@ -36,6 +36,8 @@ type Deps struct {
 	Crashes func(module string) []Crash
 	// Order carries out an order to a module and returns when that is done. A *problem.Problem says why it cannot be.
 	Order func(ctx context.Context, module string, order Order) error
+	// Migrations may take as long as the modules.
+	Migrations Migrations
 
 	Tokens      *auth.Service
 	Permissions *authz.Registry
@@ -52,6 +54,9 @@ type Deps struct {
 //	GET    /v1/modules/{name}     Module
 //	GET    /v1/modules/{name}/crashes  {"items": [Crash…]}
 //	POST   /v1/modules/{name}/start|stop|restart  204, when it is done
+//	GET    /v1/migrations?module=NAME  {"items": [ModuleMigrations…]}; without a name, of all that have some
+//	GET    /v1/modules/{name}/migrations/plan  {"items": [PlannedMigration…]}
+//	POST   /v1/modules/{name}/migrations/up|down|redo?steps=N  MigrationEvent, one a line, then how it ended
 //	GET    /v1/tokens             {"items": [auth.Token…]}
 //	POST   /v1/tokens             NewToken → 201 CreatedToken
 //	DELETE /v1/tokens/{id}        204
@@ -93,6 +98,11 @@ func (a *api) endpoints() []endpoint {
 		{method: http.MethodPost, path: "/v1/modules/{name}/start", serve: a.order(OrderStart), endless: true},
 		{method: http.MethodPost, path: "/v1/modules/{name}/stop", serve: a.order(OrderStop), endless: true},
 		{method: http.MethodPost, path: "/v1/modules/{name}/restart", serve: a.order(OrderRestart), endless: true},
+		{method: http.MethodGet, path: "/v1/migrations", serve: a.migrations, endless: true},
+		{method: http.MethodGet, path: "/v1/modules/{name}/migrations/plan", serve: a.migrationPlan, endless: true},
+		{method: http.MethodPost, path: "/v1/modules/{name}/migrations/up", serve: a.migrate(MigrateUp), endless: true},
+		{method: http.MethodPost, path: "/v1/modules/{name}/migrations/down", serve: a.migrate(MigrateDown), endless: true},
+		{method: http.MethodPost, path: "/v1/modules/{name}/migrations/redo", serve: a.migrate(MigrateRedo), endless: true},
 		{method: http.MethodGet, path: "/v1/tokens", serve: a.tokens},
 		{method: http.MethodPost, path: "/v1/tokens", serve: a.createToken},
 		{method: http.MethodDelete, path: "/v1/tokens/{id}", serve: a.revokeToken},
@@ -175,7 +185,7 @@ func (a *api) order(order Order) func(http.ResponseWriter, *http.Request) error 
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), orderTimeout)
 		defer cancel()
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the server's own is made for quick answers
+		noDeadline(w)
 		if err := a.deps.Order(ctx, m.Name, order); err != nil {
 			return err
 		}

@@ -49,7 +49,8 @@ func (a *app) root() *cobra.Command {
 		Version:       a.build().Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-	}, a.start(), a.stop(), a.status(), a.doctor(), a.logs(), a.version(), a.validate(), a.module(), a.token(), a.configCommand())
+	}, a.start(), a.stop(), a.status(), a.doctor(), a.logs(), a.version(), a.validate(), a.module(), a.migrate(),
+		a.token(), a.configCommand())
 	root.SetOut(a.deps.Out)
 	root.SetErr(a.deps.Err)
 	root.SetHelpCommand(help())

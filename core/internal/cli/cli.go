@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/platformd/platformd/core/internal/admin"
 	"github.com/platformd/platformd/core/internal/config"
 	"github.com/platformd/platformd/core/internal/isolation"
 )
@@ -34,6 +35,8 @@ const (
 type Deps struct {
 	// Run runs the daemon until ctx ends and it has stopped. Its error may carry an exit code (WithExit).
 	Run func(ctx context.Context, opts StartOptions) error
+	// Offline does work on migrations where no daemon runs. Its error may carry an exit code (WithExit).
+	Offline func(ctx context.Context, opts StartOptions, work func(context.Context, admin.Migrations) error) error
 	// Probe finds out how far this machine can isolate modules.
 	Probe func() *isolation.Host
 	// Version and Commit say what was built; an empty one is looked up in the binary's build information.

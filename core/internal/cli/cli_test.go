@@ -12,7 +12,11 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/platformd/platformd/core/internal/isolation"
+	"github.com/platformd/platformd/core/internal/storage/pgtest"
 )
+
+// cluster is a PostgreSQL server for tests that need one.
+var cluster pgtest.Cluster
 
 func TestMain(m *testing.M) {
 	isolation.Main()
@@ -30,6 +34,10 @@ type leakFree struct{ tests testscript.TestingM }
 
 func (l leakFree) Run() int {
 	code := l.tests.Run()
+	if err := cluster.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -90,7 +90,7 @@ func (a *app) patient(ctx context.Context, settings *config.Config) *patient {
 func examine(ctx context.Context, p *patient) diagnosis {
 	d := diagnosis{Healthy: true, Isolation: p.level()}
 	for _, look := range []func(context.Context) []finding{
-		p.isolation, p.data, p.control, p.listener, p.files, p.backends, p.modules,
+		p.isolation, p.data, p.control, p.listener, p.files, p.database, p.modules,
 	} {
 		d.Checks = append(d.Checks, look(ctx)...)
 	}
@@ -261,18 +261,6 @@ func (p *patient) files(context.Context) []finding {
 		f.Result = checkWarn
 		f.Detail += fmt.Sprintf("; server.maxConnections %d may need %d", p.settings.Server.MaxConnections, wanted)
 		f.Fix = "raise the limit (ulimit -Hn, or LimitNOFILE= of the systemd service), or lower server.maxConnections"
-	}
-	return []finding{f}
-}
-
-// backends: the ones that need no server are part of the binary, so that only their files can be amiss.
-func (p *patient) backends(context.Context) []finding {
-	f := finding{Name: "database", Result: checkOK, Detail: "sqlite, in the data dir"}
-	file, err := os.Open(filepath.Join(p.dataDir, "core.db"))
-	if err == nil {
-		_ = file.Close() // nothing was read
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		f.Result, f.Detail, f.Fix = checkFail, err.Error(), "run the command as the user that runs platformd"
 	}
 	return []finding{f}
 }

@@ -91,7 +91,8 @@ type daemon struct {
 // open makes the parts, lowest floor first.
 func (d *daemon) open(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		d.openDataDir, d.openListener, d.openStorage, d.openCatalog, d.openSupervisor, d.openGateway, d.openControl,
+		d.openDataDir, d.openListener, d.openStorage, d.openCatalog, d.openLauncher, d.openSupervisor,
+		d.openGateway, d.openControl,
 	} {
 		if err := step(ctx); err != nil {
 			return err

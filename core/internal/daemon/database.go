@@ -46,7 +46,7 @@ func (d *daemon) storageOptions() storage.Options {
 // awaitDatabase opens the storage. While it waits for a server, probes are told so on the address that the gateway will serve.
 func (d *daemon) awaitDatabase(ctx context.Context) (*storage.Storage, error) {
 	o := d.storageOptions()
-	if o.URL == "" {
+	if o.URL == "" || d.listener == nil { // nobody to wait with
 		return storage.Open(ctx, o)
 	}
 	var why atomic.Pointer[gateway.Readiness]

@@ -23,7 +23,8 @@ import (
 // errDisabled is the operator's wish, not a failure.
 var errDisabled = errors.New("it is disabled in config.yaml")
 
-func (d *daemon) openSupervisor(context.Context) error {
+// openLauncher makes what starts modules' processes.
+func (d *daemon) openLauncher(context.Context) error {
 	dir, err := runDir(d.dataDir)
 	if err != nil {
 		return err
@@ -37,8 +38,12 @@ func (d *daemon) openSupervisor(context.Context) error {
 	}
 	d.closing(launcher.Close)
 	d.launcher = launcher
+	return nil
+}
+
+func (d *daemon) openSupervisor(context.Context) error {
 	d.supervisor = supervisor.New(supervisor.Deps{
-		Launcher: launcher,
+		Launcher: d.launcher,
 		Registry: d.registry,
 		Log:      d.log.Named("supervisor"),
 		Migrate:  d.migrate,

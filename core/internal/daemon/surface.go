@@ -48,7 +48,8 @@ func (d *daemon) openControl(context.Context) error {
 
 func (d *daemon) adminDeps() admin.Deps {
 	return admin.Deps{
-		Info: d.info, Modules: d.modules, Crashes: d.crashes, Order: d.order, Tokens: d.tokens, Permissions: d.permissions,
+		Info: d.info, Modules: d.modules, Crashes: d.crashes, Order: d.order, Migrations: d.migrationOrders(),
+		Tokens: d.tokens, Permissions: d.permissions,
 		Logs: d.logs.Store, Stop: d.stop, Log: d.log.Named("control"),
 	}
 }

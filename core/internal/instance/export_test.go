@@ -2,6 +2,9 @@ package instance
 
 import "time"
 
+// MaxAnswer is for tests of what is read of one process at most.
+const MaxAnswer = maxAnswer
+
 // Calm ends the surge that follows each change of a module's instances.
 func Calm(r *Registry, module string) { setCalm(r, module, time.Time{}) }
 

@@ -31,6 +31,7 @@ import (
 func TestMain(m *testing.M) {
 	instancetest.Main(modules())
 	ownMain()
+	ownCoreMain()
 	if err := isolation.Harden(); err != nil { // as the daemon does: all of this must work so
 		panic(err)
 	}

@@ -6,4 +6,6 @@ import pluginapi "github.com/platformd/platformd/plugin-api"
 
 func systemModules() map[string]func() pluginapi.Module { return nil }
 
-func systemActs() map[string]func([]string) error { return nil }
+func attempts() map[string]func(on string) (string, error) { return nil }
+
+func ownCoreMain() {}

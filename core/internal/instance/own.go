@@ -8,13 +8,19 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"time"
 
 	"github.com/platformd/platformd/core/internal/isolation"
 	"github.com/platformd/platformd/plugin-api/wire"
 )
 
-// maxAnswer bounds what RunOwn reads, in bytes.
-const maxAnswer = maxMessage
+const (
+	// maxAnswer bounds what RunOwn reads, in bytes.
+	maxAnswer = maxMessage
+	// answerGrace is how long the answer of a process that has ended is still read. It is for a machine that is busy: nobody else
+	// holds the pipes, and an answer that is cut off would make a failure of what was done.
+	answerGrace = 10 * time.Second
+)
 
 // RunOwn runs our own binary with the arguments in a module's place: as its user, behind its fence, within its limits. It is given
 // the input, and what it prints is returned; its standard error goes to the module's log. When ctx ends, or the core does, it is
@@ -37,15 +43,15 @@ func (l *Launcher) RunOwn(ctx context.Context, spec Spec, args []string, input [
 	log := spec.Output()
 	cmd.Stderr = log
 	defer log.Close()
-	cmd.WaitDelay = outputGrace
+	cmd.WaitDelay = answerGrace
 	err = l.runOwn(ctx, cell, cmd)
-	if output.over != nil {
-		err = output.over // what the process made of its broken pipe says less
+	if output.full && ctx.Err() == nil { // why it ended: nobody read on
+		err = fmt.Errorf("the answer has over %d bytes", maxAnswer)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return output.buffer.Bytes(), nil
+	return output.kept.Bytes(), nil
 }
 
 // runOwn starts the command, and returns when it has ended.
@@ -78,18 +84,18 @@ func (l *Launcher) runOwn(ctx context.Context, cell *isolation.Cell, cmd *exec.C
 	return err
 }
 
-// bounded keeps what is written, up to a limit. It does not embed the buffer, whose ReadFrom knows no limit.
+// bounded keeps what is written, up to a limit. It embeds no buffer: io.Copy would fill that by its ReadFrom, past any limit.
 type bounded struct {
-	buffer bytes.Buffer
-	most   int
-	over   error
+	kept bytes.Buffer
+	most int
+	full bool // more came
 }
 
 // Write implements io.Writer.
 func (b *bounded) Write(p []byte) (int, error) {
-	if b.buffer.Len()+len(p) > b.most {
-		b.over = fmt.Errorf("the answer has over %d bytes: %w", b.most, io.ErrShortWrite)
-		return 0, b.over
+	if b.kept.Len()+len(p) > b.most {
+		b.full = true
+		return 0, io.ErrShortWrite
 	}
-	return b.buffer.Write(p)
+	return b.kept.Write(p)
 }

@@ -1,148 +1,197 @@
 package instance_test
 
 import (
+	"bytes"
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformd/platformd/core/internal/instance"
 	"github.com/platformd/platformd/core/internal/instance/instancetest"
+	"github.com/platformd/platformd/core/internal/isolation"
 )
 
-// ownCommand is the first argument of what these tests run by RunOwn: there the test binary stands for platformd's.
+// ownCommand makes the test binary what RunOwn runs: it does one thing, and ends.
 const ownCommand = "__own"
 
-// ownMain does not return in a process that was started to do one of ownActs.
+// ownMain does not return in a process that RunOwn made.
 func ownMain() {
 	if len(os.Args) < 3 || os.Args[1] != ownCommand {
 		return
 	}
-	if err := ownActs()[os.Args[2]](os.Args[3:]); err != nil {
+	if err := ownWork(os.Args[2], os.Args[3:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(3)
 	}
 	os.Exit(0)
 }
 
-func ownActs() map[string]func(args []string) error {
-	acts := map[string]func([]string) error{
-		"echo": func([]string) error {
-			fmt.Fprintln(os.Stderr, "this is for the log")
-			_, err := io.Copy(os.Stdout, os.Stdin)
+func ownWork(what string, args []string) error {
+	switch what {
+	case "echo":
+		_, err := io.Copy(os.Stdout, os.Stdin)
+		return err
+	case "all":
+		return ownAttempts()
+	case "hang": // hears nothing, not even its lifeline
+		fmt.Fprintln(os.Stderr, "hanging")
+		select {}
+	case "flood":
+		size, err := strconv.Atoi(args[0])
+		if err != nil {
 			return err
-		},
-		"environ": func([]string) error {
-			_, err := fmt.Print(strings.Join(os.Environ(), "\n"))
-			return err
-		},
-		"fail": func([]string) error { return errors.New("this is why") },
-		"flood": func([]string) error {
-			block := make([]byte, 1<<20)
-			for {
-				if _, err := os.Stdout.Write(block); err != nil {
-					return err
-				}
-			}
-		},
-		"sleep": func([]string) error {
-			fmt.Fprintln(os.Stderr, "sleeping")
-			time.Sleep(time.Hour) //nolint:forbidigo // nothing is waited for
-			return nil
-		},
+		}
+		_, err = os.Stdout.Write(make([]byte, size))
+		return err
 	}
-	maps.Copy(acts, systemActs())
-	return acts
+	said, err := ownAttempt(what, args[0])
+	if err == nil {
+		_, err = io.WriteString(os.Stdout, said)
+	}
+	return err
 }
 
-// output is what a process printed, and whether that was said to be all.
-type output struct {
-	lockedBuilder
+// ownAttempts does several, and says how each went.
+func ownAttempts() error {
+	var all [][2]string
+	if err := json.NewDecoder(os.Stdin).Decode(&all); err != nil {
+		return err
+	}
+	said := make([]string, len(all))
+	for i, attempt := range all {
+		var err error
+		if said[i], err = ownAttempt(attempt[0], attempt[1]); err != nil {
+			return err
+		}
+	}
+	return json.NewEncoder(os.Stdout).Encode(said)
+}
+
+func ownAttempt(what, on string) (string, error) {
+	attempt, found := attempts()[what]
+	if !found {
+		return "", fmt.Errorf("no attempt %q", what)
+	}
+	said, err := attempt(on)
+	if err != nil {
+		return "refused: " + err.Error(), nil
+	}
+	return said, nil
+}
+
+// ownRunner runs our own binary in the place of a module.
+type ownRunner struct {
+	launcher *instance.Launcher
+	spec     instance.Spec
+	log      *ownLog
+}
+
+// ownUnconfined is one without isolation.
+func ownUnconfined(t *testing.T) ownRunner {
+	t.Helper()
+	return newOwnRunner(instancetest.Launcher(t), instancetest.Spec(t, "own"))
+}
+
+func newOwnRunner(launcher *instance.Launcher, spec instance.Spec) ownRunner {
+	log := &ownLog{}
+	spec.Output = func() io.WriteCloser { return log }
+	spec.Limits = isolation.Limits{Memory: 1 << 30, CPU: 2, PIDs: 200, OpenFiles: 300}
+	return ownRunner{launcher, spec, log}
+}
+
+func (r ownRunner) run(ctx context.Context, input string, args ...string) (string, error) {
+	answer, err := r.launcher.RunOwn(ctx, r.spec, append([]string{ownCommand}, args...), []byte(input))
+	return string(answer), err
+}
+
+// ownLog is a module's log, and knows whether it was closed.
+type ownLog struct {
 	mu     sync.Mutex
+	text   bytes.Buffer
 	closed int
 }
 
+// Write implements io.Writer.
+func (l *ownLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
 // Close implements io.Closer.
-func (o *output) Close() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.closed++
+func (l *ownLog) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed++
 	return nil
 }
 
-// owning is a spec with its output.
-func owning(t *testing.T) (instance.Spec, *output) {
-	t.Helper()
-	out, spec := new(output), instancetest.Spec(t, "spy")
-	spec.Output = func() io.WriteCloser { return out }
-	return spec, out
+func (l *ownLog) read() (text string, closed int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String(), l.closed
 }
 
-func TestRunOwnAnswersWhatItPrints(t *testing.T) {
+func TestRunOwnAnswers(t *testing.T) {
 	t.Parallel()
-	spec, out := owning(t)
-	input := strings.Repeat("more than a pipe holds ", 10_000)
-	answer, err := instancetest.Launcher(t).RunOwn(t.Context(), spec, []string{ownCommand, "echo"}, []byte(input))
+	r := ownUnconfined(t)
+	long := strings.Repeat("more than a pipe holds ", 10_000)
+	for _, input := range []string{"", "hello", long} {
+		answer, err := r.run(t.Context(), input, "echo")
+		require.NoError(t, err)
+		require.True(t, answer == input, "%d bytes for %d", len(answer), len(input))
+	}
+	text, closed := r.log.read()
+	require.Empty(t, text)
+	require.Equal(t, 3, closed)
+}
+
+func TestRunOwnTellsOfAFailure(t *testing.T) {
+	t.Parallel()
+	r := ownUnconfined(t)
+	answer, err := r.run(t.Context(), strings.Repeat("nobody reads this", 10_000), "no such thing", "")
+	require.EqualError(t, err, "the process ended: exit 3")
+	require.Empty(t, answer)
+	text, closed := r.log.read()
+	require.Equal(t, "no attempt \"no such thing\"\n", text, "its standard error is the module's log")
+	require.Equal(t, 1, closed)
+}
+
+func TestRunOwnBoundsTheAnswer(t *testing.T) {
+	t.Parallel()
+	r := ownUnconfined(t)
+	answer, err := r.run(t.Context(), "", "flood", strconv.Itoa(instance.MaxAnswer))
 	require.NoError(t, err)
-	require.Equal(t, input, string(answer))
-	require.Equal(t, "this is for the log\n", out.String())
-	require.Equal(t, 1, out.closed)
+	require.Len(t, answer, instance.MaxAnswer)
+	answer, err = r.run(t.Context(), "", "flood", strconv.Itoa(instance.MaxAnswer+1))
+	require.ErrorContains(t, err, fmt.Sprintf("the answer has over %d bytes", instance.MaxAnswer))
+	require.Empty(t, answer)
+	_, err = r.run(t.Context(), "", "flood", strconv.Itoa(10*instance.MaxAnswer))
+	require.ErrorContains(t, err, fmt.Sprintf("the answer has over %d bytes", instance.MaxAnswer))
 }
 
-func TestRunOwnSaysHowItFailed(t *testing.T) {
+func TestRunOwnAfterItsContextHasEnded(t *testing.T) {
 	t.Parallel()
-	launcher := instancetest.Launcher(t)
-	for act, says := range map[string]string{"fail": "the process ended: exit 3", "flood": "the answer has over "} {
-		spec, out := owning(t)
-		answer, err := launcher.RunOwn(t.Context(), spec, []string{ownCommand, act}, nil)
-		require.ErrorContains(t, err, says)
-		require.Nil(t, answer)
-		require.Equal(t, 1, out.closed)
-		if act == "fail" {
-			require.Equal(t, "this is why\n", out.String())
-		}
-	}
-}
-
-func TestRunOwnEndsWithItsContext(t *testing.T) {
-	t.Parallel()
-	launcher := instancetest.Launcher(t)
-	cause := errors.New("the reason")
-	for _, early := range []bool{true, false} {
-		spec, out := owning(t)
-		ctx, cancel := context.WithCancelCause(t.Context())
-		defer cancel(nil)
-		if early {
-			cancel(cause)
-		}
-		ended := make(chan error, 1)
-		go func() {
-			_, err := launcher.RunOwn(ctx, spec, []string{ownCommand, "sleep"}, nil)
-			ended <- err
-		}()
-		if !early {
-			require.Eventually(t, func() bool { return out.String() == "sleeping\n" }, 20*time.Second, time.Millisecond)
-			cancel(cause)
-		}
-		err := <-ended
-		require.ErrorIs(t, err, cause)
-		require.ErrorContains(t, err, "the process was ended")
-	}
+	r := ownUnconfined(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := r.run(ctx, "", "hang")
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 func TestRunOwnThatCannotStartIsTheHostsFault(t *testing.T) {
 	t.Parallel()
-	spec, _ := owning(t)
-	spec.Dir = "/nowhere"
-	_, err := instancetest.Launcher(t).RunOwn(t.Context(), spec, []string{ownCommand, "echo"}, nil)
+	r := ownUnconfined(t)
+	r.spec.Dir = "/nowhere"
+	_, err := r.run(t.Context(), "", "echo")
 	var host *instance.HostError
 	require.ErrorAs(t, err, &host)
 	require.ErrorContains(t, err, "start the process: ")

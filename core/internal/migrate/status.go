@@ -61,10 +61,10 @@ func stateOf(row ledger.Row, declared []ledger.Declared) State {
 	switch {
 	case at < 0:
 		return Missing
-	case row.Checksum != "" && declared[at].Checksum != "" && row.Checksum != declared[at].Checksum:
-		return Edited
 	case row.Unfinished:
 		return Unfinished
+	case row.Checksum != "" && declared[at].Checksum != "" && row.Checksum != declared[at].Checksum:
+		return Edited
 	}
 	return Applied
 }

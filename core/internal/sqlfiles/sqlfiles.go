@@ -13,8 +13,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -84,6 +86,19 @@ func Check(dir string) error {
 		}
 	}
 	return nil
+}
+
+// Next is the number that the next migration of the module in dir may have: one above the highest. The folder need not exist.
+func Next(dir string) (int, error) {
+	all, err := filepath.Glob(filepath.Join(dir, Folder, "[0-9][0-9][0-9][0-9]_*.sql"))
+	next := 1
+	for _, path := range all {
+		number, convErr := strconv.Atoi(filepath.Base(path)[:4])
+		if convErr == nil {
+			next = max(next, number+1)
+		}
+	}
+	return next, err
 }
 
 // Load reads the migrations of the module in dir, in their order, as they are for a dialect (step.SQLite, step.PostgreSQL): a

@@ -66,10 +66,9 @@ func explain(err error, at address) error {
 		e.Fix = "let platformd's role connect (GRANT CONNECT ON DATABASE), or make it the database's owner"
 	case errors.Is(err, postgres.ErrTooMany):
 		e.Fix, e.Passing = "raise the server's max_connections, or lower database.maxConns and database.moduleMaxConns", true
-	case errors.Is(err, postgres.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
-		e.Fix, e.Passing = "start the PostgreSQL server, or correct host, port and sslmode in database.url", true
 	default:
-		e.Fix = "see that database.url leads to a PostgreSQL server"
+		e.Fix = "start the PostgreSQL server, or correct host, port and sslmode in database.url"
+		e.Passing = errors.Is(err, postgres.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
 	}
 	return e
 }

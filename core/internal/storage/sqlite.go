@@ -87,10 +87,4 @@ func (f *files) run(ctx context.Context) { <-ctx.Done() }
 func (f *files) close() error { return sqlite.Close(f.db) }
 
 // ping asks db whether it is there.
-func ping(ctx context.Context, db *gorm.DB) error {
-	sqlDB, err := db.DB()
-	if err != nil {
-		return err
-	}
-	return sqlDB.PingContext(ctx)
-}
+func ping(ctx context.Context, db *gorm.DB) error { return db.WithContext(ctx).Exec("SELECT 1").Error }

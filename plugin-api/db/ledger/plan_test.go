@@ -142,3 +142,19 @@ func TestPlanResumesWhatDidNotEnd(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, declared("b c"), pending)
 }
+
+// A step that did not come to its end may be corrected; who resumes it looks at what has run.
+func TestPlanOfACorrectedStep(t *testing.T) {
+	t.Parallel()
+	now := []ledger.Declared{{ID: "a", Checksum: "1"}, {ID: "b", Checksum: "3"}}
+	rows := []ledger.Row{{ID: "a", Checksum: "1"}, {ID: "b", Checksum: "2", Unfinished: true}}
+	pending, err := ledger.Plan(rows, now)
+	require.NoError(t, err)
+	require.Equal(t, now[1:], pending)
+
+	rows[1].Unfinished = false
+	_, err = ledger.Plan(rows, now)
+	var drift *ledger.DriftError
+	require.ErrorAs(t, err, &drift)
+	require.Equal(t, "b", drift.ID)
+}

@@ -197,6 +197,9 @@ func runTied(db *gorm.DB, table string, s Step) ([]string, error) {
 	if at.done {
 		return ledger.Statements(tx.own, table, s.ID)
 	}
+	if err := tx.resumable(s, at.begun); err != nil {
+		return nil, err
+	}
 	return tx.apply(s, at.position)
 }
 
