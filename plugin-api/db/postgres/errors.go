@@ -25,6 +25,7 @@ var (
 	ErrNoDatabase    = errors.New("the server has no such database (fix: create it, or correct the name)")
 	ErrDenied        = errors.New("the database does not allow it (fix: use what is this role's own)")
 	ErrReadOnly      = errors.New("the database may not be written (fix: connect to the primary server)")
+	ErrValue         = errors.New("the database cannot hold the value (fix: check it before, for its length and for zero bytes)")
 	ErrFull          = errors.New("the database's disk is full (fix: free some space on the server)")
 )
 
@@ -32,6 +33,7 @@ var (
 var ours = []session.Condition{
 	{Name: ErrSerialization, Code: codes.Aborted, Public: "somebody else changed it at the same time: try again"},
 	{Name: ErrUnavailable, Code: codes.Unavailable, Public: "the database cannot be reached: try again later"},
+	{Name: ErrValue, Code: codes.InvalidArgument, Public: "a text or number is too long, too large, or holds what is no text"},
 	{Name: ErrTooMany, Code: codes.Unavailable, Public: "the database is busy: try again later"},
 }
 
@@ -69,6 +71,8 @@ func nameOfState(code string) error {
 		return gorm.ErrCheckConstraintViolated
 	case "40001", "40P01", "55P03":
 		return ErrSerialization
+	case "22001", "22003", "22021": // too long, too large, a zero byte or no UTF-8: SQLite takes them all
+		return ErrValue
 	case "53300":
 		return ErrTooMany
 	case "53100":
