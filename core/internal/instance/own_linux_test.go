@@ -134,7 +134,8 @@ func cellsOf(t *testing.T, dataDir string) (found []string) {
 	_, _ = id.Write([]byte(dataDir))
 	parent := "platformd-modules-" + hex.EncodeToString(id.Sum(nil))
 	require.NoError(t, filepath.WalkDir("/sys/fs/cgroup", func(path string, d os.DirEntry, err error) error {
-		if err == nil && d.IsDir() && strings.HasPrefix(filepath.Base(filepath.Dir(path)), parent) && strings.HasPrefix(d.Name(), "spy-") {
+		ours := strings.HasPrefix(filepath.Base(filepath.Dir(path)), parent) && strings.HasPrefix(filepath.Base(path), "spy-")
+		if err == nil && d.IsDir() && ours {
 			found = append(found, path)
 		}
 		return nil // others' come and go meanwhile

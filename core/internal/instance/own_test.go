@@ -186,3 +186,13 @@ func TestRunOwnAfterItsContextHasEnded(t *testing.T) {
 	_, err := r.run(ctx, "", "hang")
 	require.ErrorIs(t, err, context.Canceled)
 }
+
+func TestRunOwnThatCannotStartIsTheHostsFault(t *testing.T) {
+	t.Parallel()
+	r := ownUnconfined(t)
+	r.spec.Dir = "/nowhere"
+	_, err := r.run(t.Context(), "", "echo")
+	var host *instance.HostError
+	require.ErrorAs(t, err, &host)
+	require.ErrorContains(t, err, "start the process: ")
+}

@@ -298,7 +298,8 @@ func (b *blog) hasWritten(t *testing.T) (there bool) {
 		return err == nil && info.Size() > 4<<20
 	}
 	require.NoError(t, b.storage.Core().Raw(
-		"SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid() AND datname = current_database()").
+		"SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' "+
+			"AND pid <> pg_backend_pid() AND datname = current_database()").
 		Scan(&there).Error)
 	return there
 }

@@ -163,7 +163,8 @@ func TestAnotherSchema(t *testing.T) {
 	require.NoError(t, backend.Close(db))
 	require.NoError(t, other.Close(t.Context()))
 	for _, statement := range []string{
-		"DROP TABLE billing.billing_invoices", "INSERT INTO billing.billing_invoices VALUES (1)", "CREATE TABLE billing.mine (n integer)",
+		"DROP TABLE billing.billing_invoices", "INSERT INTO billing.billing_invoices VALUES (1)",
+		"CREATE TABLE billing.mine (n integer)",
 		"CREATE TABLE public.mine (n integer)", "CREATE SCHEMA mine", "DROP SCHEMA blog CASCADE",
 		"CREATE VIEW blog_view AS SELECT * FROM platformd.logins", "DROP TABLE platformd_ledgers.blog",
 	} {

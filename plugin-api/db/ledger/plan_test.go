@@ -131,7 +131,8 @@ func TestPlanRefusesWhatWasEdited(t *testing.T) {
 	require.ErrorContains(t, err, "then 1234567890ab, now ff")
 	require.ErrorContains(t, err, "fix: ")
 
-	pending, err := ledger.Plan(applied, []ledger.Declared{{ID: "a", Checksum: "1"}, {ID: "b"}, {ID: "c", Checksum: "33"}, {ID: "d"}})
+	pending, err := ledger.Plan(applied,
+		[]ledger.Declared{{ID: "a", Checksum: "1"}, {ID: "b"}, {ID: "c", Checksum: "33"}, {ID: "d"}})
 	require.NoError(t, err, "a checksum that only one side knows says nothing")
 	require.Equal(t, []ledger.Declared{{ID: "d"}}, pending)
 }

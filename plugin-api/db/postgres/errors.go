@@ -20,7 +20,7 @@ import (
 var (
 	ErrSerialization = errors.New("another transaction was in the way (fix: try again)")
 	ErrUnavailable   = errors.New("the database cannot be reached (fix: see that it runs, and accepts connections from here)")
-	ErrTooMany       = errors.New("the database has no connection left (fix: raise max_connections, or lower database.moduleMaxConns)")
+	ErrTooMany       = errors.New("the database has no connection left (fix: raise max_connections, lower database.moduleMaxConns)")
 	ErrCredentials   = errors.New("the database refuses the credentials (fix: correct user, password, and the server's pg_hba.conf)")
 	ErrNoDatabase    = errors.New("the server has no such database (fix: create it, or correct the name)")
 	ErrDenied        = errors.New("the database does not allow it (fix: use what is this role's own)")

@@ -127,7 +127,7 @@ func TestOtherErrorsStayAsTheyAre(t *testing.T) {
 	for name, test := range map[string]struct{ query, says string }{
 		"syntax":        {"SELEKT 1", "syntax error"},
 		"not null":      {"INSERT INTO authors (email) VALUES (NULL)", "not-null"},
-		"not supported": {"SELECT count(*) FROM authors FOR UPDATE", "FOR UPDATE"}, // the class of a stale plan, but no use to try again
+		"not supported": {"SELECT count(*) FROM authors FOR UPDATE", "FOR UPDATE"}, // as a stale plan, but no use to try again
 		"too slow":      {"SELECT pg_sleep(60)", "statement timeout"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -34,7 +34,8 @@ func catalog(t *testing.T, db *gorm.DB) (rows []string) {
 	t.Helper()
 	require.NoError(t, db.Raw(`
 		SELECT format('%s %s %s %s', nspname, nspacl, xmin, ctid) FROM pg_namespace WHERE nspname IN ('blog', 'platformd_ledgers')
-		UNION ALL SELECT format('%s %s %s', oid::regclass, relacl, xmin) FROM pg_class WHERE relnamespace = 'platformd_ledgers'::regnamespace
+		UNION ALL SELECT format('%s %s %s', oid::regclass, relacl, xmin) FROM pg_class
+		WHERE relnamespace = 'platformd_ledgers'::regnamespace
 		UNION ALL SELECT format('%s %s %s', defaclobjtype, defaclacl, defaclrole::regrole) FROM pg_default_acl
 		ORDER BY 1`).Scan(&rows).Error)
 	require.GreaterOrEqual(t, len(rows), 5)

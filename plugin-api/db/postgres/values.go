@@ -31,11 +31,11 @@ func withoutValues(err error) error {
 	case err == nil || errors.As(err, &hidden):
 		return err
 	case errors.As(err, &native):
-		const dataException = "22" // the class of codes whose messages quote values
-		if at := strings.IndexAny(native.Message, quotes); at >= 0 && strings.HasPrefix(native.Code, dataException) {
+		const dataExceptions = "22" // PostgreSQL, appendix A
+		if at := strings.IndexAny(native.Message, quotes); at >= 0 && strings.HasPrefix(native.Code, dataExceptions) {
 			return &discreet{err, fmt.Sprintf("%s: %s… (SQLSTATE %s)", native.Severity, native.Message[:at], native.Code)}
 		}
-	case strings.HasPrefix(err.Error(), "failed to encode args["): // by pgx, before it asks the server
+	case strings.HasPrefix(err.Error(), "failed to encode args["): // of pgx, before the server is asked
 		what, _, _ := strings.Cut(err.Error(), "]")
 		return &discreet{err, what + "]: the value is of another type than the database has there"}
 	}

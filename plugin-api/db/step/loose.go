@@ -88,7 +88,8 @@ func (t *transaction) resumable(s Step, begun *ledger.Row) error {
 	for i := range min(begun.Progress, len(ran)) {
 		if i >= len(s.Statements) || s.Statements[i] != ran[i] {
 			return &ledger.DriftError{
-				ID: s.ID, Applied: begun.Checksum, Declared: s.checksum(), Difference: fmt.Sprintf("statement %d has been run as it was", i+1),
+				ID: s.ID, Applied: begun.Checksum, Declared: s.checksum(),
+				Difference: fmt.Sprintf("statement %d has been run as it was", i+1),
 			}
 		}
 	}

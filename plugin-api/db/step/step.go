@@ -56,6 +56,12 @@ type turn struct {
 
 // turn reports whether the step has been applied before, or the reason why it must not be now.
 func (s Step) turn(rows []ledger.Row) (turn, error) {
+	if s.Down { // what was edited can be undone
+		rows = slices.Clone(rows)
+		for i := range rows {
+			rows[i].Checksum = ""
+		}
+	}
 	pending, err := ledger.Plan(rows, s.Declared)
 	if err != nil {
 		return turn{}, err

@@ -243,7 +243,8 @@ func TestALedgerOfOldIsReadAndBroughtUpToDate(t *testing.T) {
 	t.Parallel()
 	for name, later := range map[string]step.Step{
 		"in a transaction": next("INSERT INTO said VALUES (1)"),
-		"outside of one":   {ID: "0002_next", Declared: declared, Statements: []string{"INSERT INTO said VALUES (1)"}, NoTransaction: true},
+		"outside of one": {ID: "0002_next", Declared: declared, Statements: []string{"INSERT INTO said VALUES (1)"},
+			NoTransaction: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
