@@ -55,8 +55,11 @@ func findTool(ctx context.Context, name string, server int, folders []string) (s
 		if err != nil {
 			return "", err
 		}
+		if version == server {
+			return path, nil
+		}
 		newest = max(newest, version)
-		if version >= server && (best == "" || version < bestVersion) {
+		if version > server && (best == "" || version < bestVersion) {
 			best, bestVersion = path, version
 		}
 	}
