@@ -99,7 +99,9 @@ func (p *platform) requireOwnFile(module string) {
 	require.NoError(p.t, err)
 	file, err := os.Stat(filepath.Join(p.dir, "data", "modules", module, module+".db"))
 	require.NoError(p.t, err)
-	owner := func(info os.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid } //nolint:errcheck,forcetypeassert // Linux has it
+	owner := func(info os.FileInfo) uint32 {
+		return info.Sys().(*syscall.Stat_t).Uid //nolint:errcheck,forcetypeassert // Linux has it
+	}
 	require.Equal(p.t, owner(process), owner(file))
 	require.Equal(p.t, os.FileMode(0o600), file.Mode().Perm())
 }
