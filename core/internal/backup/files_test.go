@@ -101,7 +101,9 @@ func TestWhileOthersWrite(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var writers sync.WaitGroup
 	var last [3]int
-	for i, file := range []string{storage.CoreFile(o.DataDir), storage.ModuleFile(o.DataDir, "blog"), storage.ModuleFile(o.DataDir, "billing")} {
+	for i, file := range []string{
+		storage.CoreFile(o.DataDir), storage.ModuleFile(o.DataDir, "blog"), storage.ModuleFile(o.DataDir, "billing"),
+	} {
 		db := open(t, file)
 		writers.Go(func() {
 			defer func() { _ = sqlite.Close(db) }()

@@ -55,8 +55,11 @@ func findTool(ctx context.Context, name string, server int, folders []string) (s
 		if err != nil {
 			return "", err
 		}
+		if version == server {
+			return path, nil
+		}
 		newest = max(newest, version)
-		if version >= server && (best == "" || version < bestVersion) {
+		if version > server && (best == "" || version < bestVersion) {
 			best, bestVersion = path, version
 		}
 	}
@@ -139,7 +142,9 @@ func environment(source string, certificates []byte, dir string) ([]string, erro
 	if err != nil {
 		return nil, errors.New("database.url cannot be read (fix: write postgres://USER:PASSWORD@HOST:PORT/DATABASE)")
 	}
-	values := map[string]string{"user": u.User.Username(), "host": u.Hostname(), "port": u.Port(), "dbname": strings.TrimPrefix(u.Path, "/")}
+	values := map[string]string{
+		"user": u.User.Username(), "host": u.Hostname(), "port": u.Port(), "dbname": strings.TrimPrefix(u.Path, "/"),
+	}
 	values["password"], _ = u.User.Password()
 	for name, value := range u.Query() {
 		if len(value) > 0 && value[0] != "" {
