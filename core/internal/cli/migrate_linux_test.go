@@ -53,7 +53,7 @@ func sit(t *testing.T, waitsFor string) *sitting {
 }
 
 // confirmed asks what down asks, and answers as a person would; without an answer the person interrupts.
-func confirmed(t *testing.T, answer string) (err error, seen string) {
+func confirmed(t *testing.T, answer string) (seen string, err error) {
 	t.Helper()
 	s := sit(t, "[y/N] ")
 	a := newApp(Deps{Out: io.Discard, Err: s.program, Env: []string{}})
@@ -77,21 +77,21 @@ func confirmed(t *testing.T, answer string) (err error, seen string) {
 		require.NoError(t, writeErr)
 	}
 	s.leave()
-	return err, s.all.String()
+	return s.all.String(), err
 }
 
 func TestMigrateAsksAtATerminal(t *testing.T) {
 	t.Parallel()
 	for _, yes := range []string{"y\n", "Y\n", " y \n"} {
-		err, seen := confirmed(t, yes)
+		seen, err := confirmed(t, yes)
 		require.NoError(t, err)
 		require.Contains(t, seen, "Undo the last migration of blog? [y/N] ")
 	}
 	for _, no := range []string{"n\n", "\n", "yes and no\n", "\x04"} {
-		err, _ := confirmed(t, no)
+		_, err := confirmed(t, no)
 		require.ErrorContains(t, err, "nothing was done")
 	}
-	err, _ := confirmed(t, "")
+	_, err := confirmed(t, "")
 	require.ErrorContains(t, err, "interrupted; nothing was done")
 }
 
