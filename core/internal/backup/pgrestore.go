@@ -95,7 +95,8 @@ func (r restoring) checkDumps(ctx context.Context, t tools) error {
 		return err
 	}
 	for _, name := range r.archive.names() {
-		if err := program{t.restore, toolEnv()}.run(ctx, io.Discard, []string{"--list", filepath.Join(r.stage, name)}); err != nil {
+		err := program{t.restore, toolEnv()}.run(ctx, io.Discard, []string{"--list", filepath.Join(r.stage, name)})
+		if err != nil {
 			return r.archive.refuse(fmt.Errorf("%s: %w", name, err))
 		}
 	}

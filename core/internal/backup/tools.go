@@ -80,7 +80,8 @@ func versionOf(ctx context.Context, path string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, passing)
 	defer cancel()
 	var out bytes.Buffer
-	if err := program{path, toolEnv()}.run(ctx, &out, []string{"--version"}); err != nil {
+	err := program{path, toolEnv()}.run(ctx, &out, []string{"--version"})
+	if err != nil {
 		return 0, err
 	}
 	match := toolVersion.FindSubmatch(out.Bytes())
