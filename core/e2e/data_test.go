@@ -15,11 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// clerkSteps are the migrations of clerk, scribeSteps those of scribe, in order.
-var (
-	clerkSteps  = []string{"0001_log", "0002_table", "0003_table", "0004_table", "0005_table", "0006_index"}
-	scribeSteps = clerkSteps
-)
+// clerkSteps are the migrations of clerk and of scribe, in order.
+var clerkSteps = []string{"0001_log", "0002_table", "0003_table", "0004_table", "0005_table", "0006_index"}
 
 // query has the module run SQL, and returns its rows; a refusal fails the test.
 func (p *platform) query(module, statement string) (values []string) {
@@ -149,7 +146,7 @@ func TestDataG25ModuleKilledInAStep(t *testing.T) {
 func TestDataG25KilledAtRandom(t *testing.T) {
 	t.Parallel()
 	rounds := count(2, 50)
-	report(t, proof{"G25", "SQL migrations with kill -9 of the core at random instants, until done, on each backend", rounds * 2}, nil)
+	report(t, proof{"G25", "SQL migrations, kill -9 of the core at random instants until done, on each backend", rounds * 2}, nil)
 	onEach(t, func(t *testing.T, backend string) {
 		for range rounds {
 			dir := newDirOn(t, backend, "scribe")

@@ -55,7 +55,7 @@ func useDatabase(t *testing.T, dir, backend string) {
 // databaseOf is the setting that leads to the folder's database.
 func databaseOf(dir string) []string {
 	if source, ok := databases.Load(dir); ok {
-		return []string{"PLATFORMD_DATABASE_URL=" + source.(string)}
+		return []string{"PLATFORMD_DATABASE_URL=" + source.(string)} //nolint:errcheck // holds no other
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/platformd/platformd/plugin-api/db"
 	"github.com/platformd/platformd/plugin-api/db/dbtest"
 	"github.com/platformd/platformd/plugin-api/db/ledger"
+	"github.com/platformd/platformd/plugin-api/db/postgres"
 	"github.com/platformd/platformd/plugin-api/plugintest"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
@@ -249,6 +251,26 @@ func TestHealthNamesADatabaseThatIsAway(t *testing.T) {
 		require.ErrorContains(t, db.Health(ended, gdb), "the database does not answer")
 		require.NoError(t, db.Health(t.Context(), nil))
 	})
+}
+
+// PostgreSQL refuses values that SQLite takes. That is a mistake of whoever sent them, unless the module checks before.
+func TestValuesThatPostgreSQLCannotHold(t *testing.T) {
+	t.Parallel()
+	d := dbtest.PostgreSQL(t, "blog")
+	_, err := run(t, d, db.Migrations(things), pluginapi.Step{ID: "0001_things"})
+	require.NoError(t, err)
+	gdb := open(t, d.Work)
+	for name, err := range map[string]error{
+		"too long":    gdb.Create(&thing{ID: strings.Repeat("x", 37), Name: "a"}).Error,
+		"a zero byte": gdb.Create(&thing{ID: "1", Name: "a\x00b"}).Error,
+		"no UTF-8":    gdb.Take(&thing{}, "id = ?", "\xff").Error,
+		"too large":   gdb.Exec("SELECT CAST(CAST(? AS bigint) AS smallint)", 99_999).Error,
+	} {
+		answer, public := problem.FromError(err)
+		require.ErrorIs(t, err, postgres.ErrValue, name)
+		require.True(t, public, name)
+		require.Equal(t, http.StatusBadRequest, answer.Status, name)
+	}
 }
 
 // On PostgreSQL the module at work has no right to the shape of its tables.

@@ -22,8 +22,8 @@ import (
 //
 // A handler may return the error of a query as it is: gorm.ErrRecordNotFound becomes 404 Not Found, gorm.ErrDuplicatedKey and a
 // transaction that another one was in the way of 409 Conflict, gorm.ErrForeignKeyViolated 412 Precondition Failed,
-// gorm.ErrCheckConstraintViolated 400 Bad Request, a server that cannot be reached 503 Service Unavailable, and any other is
-// logged and shown as "internal error". Clients see neither SQL nor values.
+// gorm.ErrCheckConstraintViolated and a value that the database cannot hold 400 Bad Request, a server that cannot be reached
+// 503 Service Unavailable, and any other is logged and shown as "internal error". Clients see neither SQL nor values.
 //
 // Queries of 200 ms and more are logged with their SQL, never with their values. Code inside db.Transaction must use the
 // transaction's *gorm.DB: the outer one would wait for the transaction to end.

@@ -36,6 +36,7 @@ func (b *billing) module() pluginapi.Module {
 		Migrations: migrations(),
 		Init:       b.start,
 		Stop:       b.stop,
+		Health:     func(ctx context.Context) error { return db.Health(ctx, b.db) },
 	}
 }
 

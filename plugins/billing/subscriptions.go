@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -47,10 +49,8 @@ func (b *billing) listSubscriptions(w http.ResponseWriter, r *http.Request) erro
 	if window.cursor != "" {
 		query = query.Where("id < ?", window.cursor)
 	}
-	for _, column := range []string{"subject", "plan_id", "status"} {
-		if value := r.URL.Query().Get(column); value != "" {
-			query = query.Where(clause.Eq{Column: column, Value: value})
-		}
+	if query, err = narrow(query, r.URL.Query()); err != nil {
+		return err
 	}
 	var subscriptions []Subscription
 	if err := query.Find(&subscriptions).Error; err != nil {
@@ -58,6 +58,20 @@ func (b *billing) listSubscriptions(w http.ResponseWriter, r *http.Request) erro
 	}
 	id := func(s Subscription) string { return s.ID }
 	return pluginapi.WriteJSON(w, http.StatusOK, newPage(subscriptions, window.limit, id))
+}
+
+// narrow adds the filters that the client asks for.
+func narrow(query *gorm.DB, asked url.Values) (*gorm.DB, error) {
+	for _, column := range []string{"subject", "plan_id", "status"} {
+		value := asked.Get(column)
+		if !utf8.ValidString(value) || strings.ContainsRune(value, 0) { // not every database can look for it
+			return nil, status.Errorf(codes.InvalidArgument, "%s is no text: name what a subscription may have there", column)
+		}
+		if value != "" {
+			query = query.Where(clause.Eq{Column: column, Value: value})
+		}
+	}
+	return query, nil
 }
 
 func (b *billing) createSubscription(w http.ResponseWriter, r *http.Request) error {

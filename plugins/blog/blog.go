@@ -49,6 +49,7 @@ func (b *blog) module() pluginapi.Module {
 		Init:       b.start,
 		Drain:      b.drain,
 		Stop:       b.stop,
+		Health:     func(ctx context.Context) error { return db.Health(ctx, b.db) },
 	}
 }
 

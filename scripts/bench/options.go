@@ -93,6 +93,16 @@ func (o *options) choose(only, scenarios string) error {
 	return errors.Join(err, problem)
 }
 
+// match drops the scenarios that nobody can do, and the contestants who can do none.
+func (o *options) match() {
+	o.scenarios = slices.DeleteFunc(slices.Clone(o.scenarios), func(s scenario.Scenario) bool {
+		return !slices.ContainsFunc(o.contestants, func(c contestant.Contestant) bool { return c.Can(&s) })
+	})
+	o.contestants = slices.DeleteFunc(slices.Clone(o.contestants), func(c contestant.Contestant) bool {
+		return !slices.ContainsFunc(o.scenarios, func(s scenario.Scenario) bool { return c.Can(&s) })
+	})
+}
+
 func contestantName(c contestant.Contestant) string { return c.Name }
 
 func scenarioID(s scenario.Scenario) string { return s.ID }

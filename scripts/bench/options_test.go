@@ -26,8 +26,24 @@ func TestParse(t *testing.T) {
 	require.Equal(t, 1, quick.rounds)
 	require.Equal(t, time.Second, quick.duration)
 	require.Zero(t, quick.warmup)
-	require.Len(t, quick.contestants, 9)
-	require.Len(t, quick.scenarios, 9)
+	require.Len(t, quick.contestants, 13)
+	require.Len(t, quick.scenarios, 11)
+}
+
+func TestMatch(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string][2]string{
+		"--scenarios list":                                    {"gorm-sqlite,blog-sqlite,gorm-postgres,blog-postgres", "list"},
+		"--scenarios ws --only gin,grpc":                      {"gin", "ws"},
+		"--only link,blog-sqlite --scenarios get1,sse,create": {"link,blog-sqlite", "get1,sse,create"},
+		"--only grpc --scenarios list,ws,post":                {"grpc", "post"},
+		"--only nginx --scenarios create":                     {"", ""},
+	} {
+		o, err := parse(strings.Fields(args), &strings.Builder{})
+		require.NoError(t, err)
+		o.match()
+		require.Equal(t, want, [2]string{names(o.contestants, contestantName), names(o.scenarios, scenarioID)}, args)
+	}
 }
 
 func TestParseSaysWhatToDo(t *testing.T) {

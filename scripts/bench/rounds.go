@@ -24,8 +24,12 @@ type contest struct {
 	running    []*contestant.Running
 	generators load.Generators
 	progress   io.Writer
-	results    []report.Scenario // in the order of options.scenarios; rows in the order of running
+	results    []report.Scenario // in the order of options.scenarios
+	rows       map[place]*report.Row
 }
+
+// place is where a contestant stands in a scenario.
+type place struct{ scenario, contestant string }
 
 // compare starts all contestants and measures them.
 func compare(ctx context.Context, o *options, site *contestant.Site, progress io.Writer) ([]report.Scenario, error) {
@@ -51,14 +55,28 @@ func compare(ctx context.Context, o *options, site *contestant.Site, progress io
 	}
 	c.prepare()
 	random := rand.New(rand.NewPCG(o.seed, 0))
-	for round := range o.rounds {
-		for i := range o.scenarios {
-			if err := c.round(ctx, round, i, random.Perm(len(c.running))); err != nil {
-				return nil, err
-			}
+	for _, writes := range []bool{false, true} {
+		if err := c.rounds(ctx, writes, random); err != nil {
+			return nil, err
 		}
 	}
 	return c.results, nil
+}
+
+// rounds measures the scenarios that write, or those that do not.
+func (c *contest) rounds(ctx context.Context, writes bool, random *rand.Rand) error {
+	for round := range c.options.rounds {
+		for i := range c.options.scenarios {
+			s := &c.options.scenarios[i]
+			if s.Writes != writes {
+				continue
+			}
+			if err := c.round(ctx, round, s, random.Perm(len(c.running))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (c *contest) stop() {
@@ -72,10 +90,10 @@ func (c *contest) check(ctx context.Context) error {
 	for _, running := range c.running {
 		for i := range c.options.scenarios {
 			s := &c.options.scenarios[i]
-			if !running.Can(s.ID) {
+			if !running.Can(s) {
 				continue
 			}
-			if err := load.Check(ctx, s, running.Address); err != nil {
+			if err := load.Check(ctx, s, running.Target); err != nil {
 				return fmt.Errorf("%s does not answer %s rightly: %w (fix: it, or leave it out with --only)", running.Name, s.ID, err)
 			}
 		}
@@ -83,23 +101,31 @@ func (c *contest) check(ctx context.Context) error {
 	return nil
 }
 
+// prepare lays the tables out: a row for whoever is made for the scenario's subject, even if it cannot do the scenario.
 func (c *contest) prepare() {
+	c.results, c.rows = make([]report.Scenario, len(c.options.scenarios)), map[place]*report.Row{}
 	for i := range c.options.scenarios {
-		s := &c.options.scenarios[i]
-		result := report.Scenario{ID: s.ID, Title: s.Title, Events: s.Events()}
-		for _, running := range c.running {
-			result.Rows = append(result.Rows, report.Row{Contestant: running.Name, Rounds: []report.Round{}})
+		s, result := &c.options.scenarios[i], &c.results[i]
+		*result = report.Scenario{
+			ID: s.ID, Title: s.Title, Events: s.Events(), Baseline: contestant.BaselineOf(s.Subject),
+			Rows: make([]report.Row, 0, len(c.running)), // never moved: c.rows points into it
 		}
-		c.results = append(c.results, result)
+		for _, running := range c.running {
+			if running.Subject == s.Subject {
+				result.Rows = append(result.Rows, report.Row{
+					Contestant: running.Name, Against: running.Against, Rounds: []report.Round{},
+				})
+				c.rows[place{s.ID, running.Name}] = &result.Rows[len(result.Rows)-1]
+			}
+		}
 	}
 }
 
 // round measures all contestants in one scenario, in the given order.
-func (c *contest) round(ctx context.Context, round, index int, order []int) error {
-	s := &c.options.scenarios[index]
+func (c *contest) round(ctx context.Context, round int, s *scenario.Scenario, order []int) error {
 	for _, who := range order {
 		running := c.running[who]
-		if !running.Can(s.ID) {
+		if !running.Can(s) {
 			continue
 		}
 		sample, cpu, err := c.one(ctx, s, running)
@@ -107,10 +133,10 @@ func (c *contest) round(ctx context.Context, round, index int, order []int) erro
 			return fmt.Errorf("%s in %s: %w", running.Name, s.ID, err)
 		}
 		measured := toRound(sample, cpu)
-		fmt.Fprintf(c.progress, "round %d of %d  %-7s %-8s %10.0f/s  p99 %7.0f µs  CPU %7.1f µs  errors %d %s\n", round+1,
+		fmt.Fprintf(c.progress, "round %d of %d  %-7s %-13s %10.0f/s  p99 %7.0f µs  CPU %7.1f µs  errors %d %s\n", round+1,
 			c.options.rounds, s.ID, running.Name, measured.PerSecond, measured.P99Micros, measured.CPUMicros,
 			measured.Errors, sample.Problem)
-		row := &c.results[index].Rows[who]
+		row := c.rows[place{s.ID, running.Name}]
 		row.Rounds = append(row.Rounds, measured)
 	}
 	return nil
@@ -121,7 +147,7 @@ func (c *contest) one(ctx context.Context, s *scenario.Scenario, running *contes
 	sample load.Sample, cpu time.Duration, err error,
 ) {
 	if warmup := c.options.warmup; warmup > 0 {
-		if _, err := c.generators.Run(ctx, s, running.Address, warmup); err != nil {
+		if _, err := c.generators.Run(ctx, s, running.Target, warmup); err != nil {
 			return load.Sample{}, 0, err
 		}
 	}
@@ -129,7 +155,7 @@ func (c *contest) one(ctx context.Context, s *scenario.Scenario, running *contes
 	if err != nil {
 		return load.Sample{}, 0, err
 	}
-	if sample, err = c.generators.Run(ctx, s, running.Address, c.options.duration); err != nil {
+	if sample, err = c.generators.Run(ctx, s, running.Target, c.options.duration); err != nil {
 		return load.Sample{}, 0, err
 	}
 	after, err := proc.Read(running.Processes...)

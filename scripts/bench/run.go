@@ -49,6 +49,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 
 // measure builds, runs and asks the contestants.
 func measure(ctx context.Context, o *options, site *contestant.Site, progress io.Writer) (*report.Result, error) {
+	note, err := admit(ctx, o, site, progress)
+	if err != nil {
+		return nil, err
+	}
 	if err := site.CheckTools(o.contestants); err != nil {
 		return nil, err
 	}
@@ -60,6 +64,7 @@ func measure(ctx context.Context, o *options, site *contestant.Site, progress io
 	if err != nil {
 		return nil, err
 	}
+	result.Note = note
 	if result.Scenarios, err = compare(ctx, o, site, progress); err != nil {
 		return nil, err
 	}
@@ -73,6 +78,28 @@ func measure(ctx context.Context, o *options, site *contestant.Site, progress io
 	return result, nil
 }
 
+// admit leaves out of the options whoever lacks something, or is asked nothing, and says so.
+func admit(ctx context.Context, o *options, site *contestant.Site, progress io.Writer) (note string, err error) {
+	admitted, problem := site.Admit(ctx, o.contestants)
+	if problem != "" {
+		fmt.Fprintf(progress, "without PostgreSQL: %s\n", problem)
+		note = "No PostgreSQL server answered, so that its contestants are missing." // what the problem says is this machine's alone
+	}
+	o.contestants = admitted
+	o.match()
+	if len(o.contestants) == 0 {
+		return "", fmt.Errorf("nobody can take part (fix: choose scenarios and contestants that go together%s)", hint(problem))
+	}
+	return note, nil
+}
+
+func hint(problem string) string {
+	if problem == "" {
+		return ""
+	}
+	return ", or start a PostgreSQL server: scripts/services start"
+}
+
 // describe says who and where we are.
 func describe(ctx context.Context, o *options, site *contestant.Site) (*report.Result, error) {
 	versions, err := site.Versions(ctx, o.contestants)
@@ -81,7 +108,6 @@ func describe(ctx context.Context, o *options, site *contestant.Site) (*report.R
 	}
 	result := &report.Result{
 		Command: o.command, Date: time.Now().Format(time.DateOnly), Machine: report.ThisMachine(), Versions: versions,
-		Baseline: contestant.Baseline,
 		Settings: report.Settings{
 			Rounds: o.rounds, Duration: o.duration.String(), Warmup: o.warmup.String(), Seed: o.seed,
 		},

@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"runtime"
 
@@ -23,7 +24,9 @@ var (
 func main() {
 	isolation.Main() // in a process that is to become a module it does not return
 	sqlfiles.Main()  // nor this, in one that is to run a module's migration
-	os.Exit(cli.Main(os.Args[1:], cli.Deps{Run: run, Offline: offline, Probe: isolation.Probe, Version: version, Commit: commit}))
+	os.Exit(cli.Main(os.Args[1:], cli.Deps{
+		Run: run, Offline: offline, Lock: lock, Probe: isolation.Probe, Version: version, Commit: commit,
+	}))
 }
 
 func run(ctx context.Context, o cli.StartOptions) error {
@@ -41,6 +44,11 @@ func offline(ctx context.Context, o cli.StartOptions, work func(context.Context,
 		return err
 	}
 	return withExit(daemon.Offline(ctx, options, work))
+}
+
+func lock(dataDir string) (io.Closer, error) {
+	held, err := daemon.Lock(dataDir)
+	return held, withExit(err)
 }
 
 // options prepares this process to launch modules.

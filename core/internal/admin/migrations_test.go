@@ -102,7 +102,10 @@ func TestAnOrderThatFails(t *testing.T) {
 				status       int
 				code, detail string
 			}{
-				{problem.New(http.StatusConflict, "failed_precondition", "it is locked\nfix: wait"), 409, "failed_precondition", "it is locked\nfix: wait"},
+				{
+					problem.New(http.StatusConflict, "failed_precondition", "it is locked\nfix: wait"), 409,
+					"failed_precondition", "it is locked\nfix: wait",
+				},
 				{errors.New("a secret of the core's"), 500, "internal", "internal error"},
 			} {
 				s := startMigrating(t, func(_ context.Context, _ MigrationOrder, progress func(MigrationEvent)) error {

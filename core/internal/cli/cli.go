@@ -37,6 +37,8 @@ type Deps struct {
 	Run func(ctx context.Context, opts StartOptions) error
 	// Offline does work on migrations where no daemon runs. Its error may carry an exit code (WithExit).
 	Offline func(ctx context.Context, opts StartOptions, work func(context.Context, admin.Migrations) error) error
+	// Lock keeps daemons away from a data directory until the result is closed. Its error may carry an exit code (WithExit).
+	Lock func(dataDir string) (io.Closer, error)
 	// Probe finds out how far this machine can isolate modules.
 	Probe func() *isolation.Host
 	// Version and Commit say what was built; an empty one is looked up in the binary's build information.

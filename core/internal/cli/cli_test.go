@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -12,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/platformd/platformd/core/internal/isolation"
+	"github.com/platformd/platformd/core/internal/storage"
 	"github.com/platformd/platformd/core/internal/storage/pgtest"
 )
 
@@ -23,7 +27,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(leakFree{m}, map[string]func(){
 		"platformd": func() {
 			os.Exit(Main(os.Args[1:], Deps{
-				Run: fakeDaemon, Offline: fakeOffline, Probe: isolation.Probe, Version: "1.2.3-test", Commit: "0123abc",
+				Run: fakeDaemon, Offline: fakeOffline, Lock: fakeLock, Probe: isolation.Probe,
+				Version: "1.2.3-test", Commit: "0123abc",
 			}))
 		},
 	})
@@ -50,7 +55,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "coredata": coreData},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ESC", "\x1b")
 			env.Setenv("GORACE", "atexit_sleep_ms=10") // the race detector lets every process linger for a second
@@ -71,4 +76,19 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	if exit.ExitCode() != want {
 		ts.Fatalf("%q ended with exit code %d, not %d", args[1:], exit.ExitCode(), want)
 	}
+}
+
+// coreData makes a data folder with the core's data.
+func coreData(ts *testscript.TestScript, _ bool, args []string) {
+	store, err := storage.Open(context.Background(), storage.Options{DataDir: ts.MkAbs(args[0])})
+	ts.Check(err)
+	ts.Check(store.Close())
+}
+
+// fakeLock finds a daemon on every data directory of one name.
+func fakeLock(dataDir string) (io.Closer, error) {
+	if filepath.Base(dataDir) == "busy" {
+		return nil, WithExit(ExitAlreadyRunning, errors.New("somebody runs (fix: stop it)"))
+	}
+	return io.NopCloser(nil), nil
 }

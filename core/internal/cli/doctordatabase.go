@@ -51,7 +51,8 @@ func (p *patient) connections(limit int) finding {
 	core, each := p.settings.Database.MaxConns, p.settings.Database.ModuleMaxConns
 	wanted := core + modules*each
 	f := finding{Name: "database connections", Result: checkOK, Detail: fmt.Sprintf(
-		"up to %d of the server's %d: %d for platformd, %d for each process of %s", wanted, limit, core, each, count(modules, "module"))}
+		"up to %d of the server's %d: %d for platformd, %d for each process of %s",
+		wanted, limit, core, each, count(modules, "module"))}
 	if wanted > limit {
 		f.Result = checkWarn
 		f.Fix = "raise the server's max_connections, or lower database.maxConns and database.moduleMaxConns"

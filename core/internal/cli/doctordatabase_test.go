@@ -24,8 +24,8 @@ func examined(t *testing.T, database string) (diagnosis, result) {
 		"version: 1.0.0\ngrants: { database: true }\n"), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(module, "bin", "blog"), []byte("#!/bin/sh\n"), 0o700))
 	file := filepath.Join(dir, "config.yaml")
-	require.NoError(t, os.WriteFile(file, []byte(fmt.Sprintf("server: { listen: '127.0.0.1:0' }\nmodules: { dir: '%s' }\ndatabase: %s\n",
-		filepath.Dir(module), database)), 0o600))
+	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "server: { listen: '127.0.0.1:0' }\nmodules: { dir: '%s' }\n"+
+		"database: %s\n", filepath.Dir(module), database), 0o600))
 	r := invoke(t.Context(), "doctor", "-o", "json", "--config", file, "--data-dir", dir)
 	return decode[diagnosis](t, r.out), r
 }
@@ -36,7 +36,8 @@ func TestDoctorLooksAtPostgreSQL(t *testing.T) {
 	d, r := examined(t, fmt.Sprintf("{ url: '%s' }", url))
 	require.Equal(t, ExitOK, r.code, r.err)
 	require.Contains(t, d.check(t, "database").Detail, "may make roles; empty: the first start prepares it")
-	require.Contains(t, d.check(t, "database connections").Detail, "up to 9 of the server's 197: 6 for platformd, 3 for each process of 1 module")
+	require.Contains(t, d.check(t, "database connections").Detail,
+		"up to 9 of the server's 197: 6 for platformd, 3 for each process of 1 module")
 	require.NotContains(t, r.out+r.err, "password=")
 
 	s, err := storage.Open(t.Context(), storage.Options{DataDir: t.TempDir(), URL: config.SecretURL(url)})
@@ -87,6 +88,7 @@ func TestDoctorSeesWhoMayReadTheFiles(t *testing.T) {
 	require.NoError(t, os.Chmod(file, 0o640))
 	d, _ = doctor(t, dir, "127.0.0.1:0")
 	require.Equal(t, finding{
-		Name: "database files", Result: checkWarn, Detail: file + " has mode 640: other users can get at it", Fix: "chmod go-rwx " + file,
+		Name: "database files", Result: checkWarn, Fix: "chmod go-rwx " + file,
+		Detail: file + " has mode 640: other users can get at it",
 	}, d.check(t, "database files"))
 }

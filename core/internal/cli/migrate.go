@@ -59,7 +59,9 @@ func (a *app) moduleFlag(cmd *cobra.Command, module *string, required bool) {
 }
 
 func (a *app) migrateStatus() *cobra.Command {
-	cmd := &cobra.Command{Use: "status", Short: "List the migrations of all modules, or of one, and how they stand", Args: cobra.NoArgs}
+	cmd := &cobra.Command{
+		Use: "status", Short: "List the migrations of all modules, or of one, and how they stand", Args: cobra.NoArgs,
+	}
 	var module string
 	a.moduleFlag(cmd, &module, false)
 	return a.printer(cmd, func(cmd *cobra.Command, _ []string) error {
@@ -110,7 +112,7 @@ func (a *app) migratePlan() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Print the SQL that is pending, and run nothing",
-		Long: "Prints the SQL of the migrations that are pending, and runs nothing. SQL files are printed as they are; Go functions are\n" +
+		Long: "Prints the SQL of the migrations that are pending, and runs nothing. SQL files are printed as they are; Go functions\nare " +
 			"run in a transaction that may not write, and what depends on their own writes cannot be foreseen: a comment says where.",
 		Args: cobra.NoArgs,
 	}
@@ -195,7 +197,7 @@ func (a *app) migrateDown() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "down",
 		Short: "Undo the last migrations of a module, which is stopped for it",
-		Long: "Undoes the last migrations of a module, the newest first. What they hold is lost. The module is stopped before, and stays\n" +
+		Long: "Undoes the last migrations of a module, the newest first. What they hold is lost. The module is stopped before, and\nstays " +
 			"stopped: its start would apply them again. Install the older version, then start it.",
 		Args: cobra.NoArgs,
 	}
@@ -235,7 +237,8 @@ func (a *app) migrateRedo() *cobra.Command {
 	a.moduleFlag(cmd, &module, true)
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return a.action(cmd, func(cmd *cobra.Command, _ []string) error {
-		if err := a.confirm(cmd, fmt.Sprintf("Undo the last migration of %s, and lose what it holds?", clean(module)), yes); err != nil {
+		question := fmt.Sprintf("Undo the last migration of %s, and lose what it holds?", clean(module))
+		if err := a.confirm(cmd, question, yes); err != nil {
 			return err
 		}
 		return a.migrating(cmd, func(ctx context.Context, m admin.Migrations) error {

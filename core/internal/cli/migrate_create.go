@@ -22,7 +22,7 @@ func (a *app) migrateCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create TITLE",
 		Short: "Begin a module's next migration",
-		Long: "Makes the two files of a module's next migration, if it has `migrations: sql`; of one with `migrations: go` it prints\n" +
+		Long: "Makes the two files of a module's next migration, if it has `migrations: sql`; of one with `migrations: go` it\nprints " +
 			"what to add to its code.",
 		Example: "  platformd migrate create --module blog add_tags",
 		Args:    cobra.ExactArgs(1),
@@ -51,7 +51,8 @@ func (a *app) migrateCreate() *cobra.Command {
 		case m.Migrations == manifest.MigrationsGo:
 			return a.createGo(cmd, module, title)
 		}
-		return withFix(fmt.Errorf("module %s has no migrations", module), "write `migrations: sql` or `migrations: go` into its module.yaml")
+		return withFix(fmt.Errorf("module %s has no migrations", module),
+			"write `migrations: sql` or `migrations: go` into its module.yaml")
 	})
 }
 
@@ -79,7 +80,9 @@ var badInTitle = regexp.MustCompile(`[^a-z0-9_]+`)
 func titleOf(text string) (string, error) {
 	title := strings.Trim(badInTitle.ReplaceAllString(strings.ToLower(text), "_"), "_")
 	if title == "" || len(title) > 80 {
-		return "", &failure{err: fmt.Errorf("%q makes no name", text), code: ExitUsage, fix: "use 1 to 80 letters, digits and _, for example add_tags"}
+		return "", &failure{
+			err: fmt.Errorf("%q makes no name", text), code: ExitUsage, fix: "use 1 to 80 letters, digits and _, for example add_tags",
+		}
 	}
 	return title, nil
 }
@@ -126,7 +129,8 @@ func (a *app) createGo(cmd *cobra.Command, module, title string) error {
 		if len(all[0].Steps) == 0 && all[0].Problem != "" {
 			return withFix(fmt.Errorf("%s does not tell its migrations: %s", module, all[0].Problem), all[0].Fix)
 		}
-		fmt.Fprintf(a.err, "Add this at the end of db.Migrations(…) in %s, and never change it once it has been applied anywhere:\n\n", clean(module))
+		fmt.Fprintf(a.err, "Add this at the end of db.Migrations(…) in %s, and never change it once it has been applied anywhere:\n\n",
+			clean(module))
 		_, err = fmt.Fprintf(a.out, `db.Migration{
 	ID:   "%04d_%s",
 	Up:   func(tx *gorm.DB) error { return tx.Exec("").Error },

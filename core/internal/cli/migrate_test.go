@@ -28,7 +28,8 @@ func sampleMigrations(who string) admin.Migrations {
 	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	states := map[string]admin.ModuleMigrations{
 		"blog": {Module: "blog", Steps: []admin.Migration{
-			{ID: "0001_posts", State: "applied", AppliedAt: &at, Millis: 12, Checksum: who + " 0123456789"}, {ID: "0002_\x1b[2J", State: "pending"},
+			{ID: "0001_posts", State: "applied", AppliedAt: &at, Millis: 12, Checksum: who + " 0123456789"},
+			{ID: "0002_\x1b[2J", State: "pending"},
 		}},
 		"billing": {
 			Module: "billing", Steps: []admin.Migration{{ID: "0001_plans", State: "edited", AppliedAt: &at}},
@@ -44,9 +45,11 @@ func sampleMigrations(who string) admin.Migrations {
 		"idle":    {Module: "idle"},
 	}
 	return admin.Migrations{
-		Status: func(_ context.Context, module string) ([]admin.ModuleMigrations, error) { return sampleOf(states, module) },
-		Plan:   func(_ context.Context, module string) ([]admin.ModulePlan, error) { return sampleOf(plans, module) },
-		Run:    runSample,
+		Status: func(_ context.Context, module string) ([]admin.ModuleMigrations, error) {
+			return sampleOf(states, module)
+		},
+		Plan: func(_ context.Context, module string) ([]admin.ModulePlan, error) { return sampleOf(plans, module) },
+		Run:  runSample,
 	}
 }
 

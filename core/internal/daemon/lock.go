@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,6 +27,15 @@ func (e *AlreadyRunningError) Error() string {
 
 // lock keeps a data directory to one daemon. The kernel drops it with the process, however that ends; the file stays.
 type lock struct{ file *os.File }
+
+// Lock keeps daemons away from a data directory until the result is closed. The error is an *AlreadyRunningError if one runs.
+func Lock(dir string) (io.Closer, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("find the data directory: %w", err)
+	}
+	return lockDataDir(dir)
+}
 
 func lockDataDir(dir string) (*lock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {

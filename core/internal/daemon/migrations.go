@@ -41,7 +41,8 @@ func (d *daemon) migrating(name string) ([]*catalog.Module, error) {
 		mod, err := d.migratable(name)
 		return []*catalog.Module{mod}, err
 	}
-	return slices.DeleteFunc(slices.Clone(d.catalog.Modules), func(mod *catalog.Module) bool { return mod.Manifest.Migrations == "" }), nil
+	without := func(mod *catalog.Module) bool { return mod.Manifest.Migrations == "" }
+	return slices.DeleteFunc(slices.Clone(d.catalog.Modules), without), nil
 }
 
 func (d *daemon) migratable(name string) (*catalog.Module, error) {
@@ -114,8 +115,8 @@ func (d *daemon) planOf(ctx context.Context, mod *catalog.Module) admin.ModulePl
 	return plan
 }
 
-// withMigrations lets work use a module's migrations. Those in Go need a process of the module: one that is not initialised, takes
-// no requests, and ends with the work.
+// withMigrations lets work use a module's migrations. Those in Go need a process of the module: one that is not initialised,
+// takes no requests, and ends with the work.
 func (d *daemon) withMigrations(ctx context.Context, mod *catalog.Module, work func(migrate.Module) error) error {
 	resolved, err := d.resolveModule(mod)
 	if err != nil {
@@ -157,7 +158,9 @@ func declaredBy(ctx context.Context, inst *instance.Instance, mod *catalog.Modul
 }
 
 // runMigrations has the module stopped while its tables are changed back: a process at work would meet what it does not know.
-func (d *daemon) runMigrations(ctx context.Context, name string, order admin.MigrationOrder, progress func(admin.MigrationEvent)) error {
+func (d *daemon) runMigrations(
+	ctx context.Context, name string, order admin.MigrationOrder, progress func(admin.MigrationEvent),
+) error {
 	mod, err := d.migratable(name)
 	if err != nil {
 		return err
@@ -201,8 +204,8 @@ func runs(state supervisor.State) bool {
 	return state != "" && state != supervisor.Stopped && state != supervisor.Held
 }
 
-// startsAfter: what did not run for want of its migrations does now, and what ran before a redo does again, as does what was stopped
-// for nothing. After a down a start would only apply the steps once more.
+// startsAfter: what did not run for want of its migrations does now, and what ran before a redo does again, as does what was
+// stopped for nothing. After a down a start would only apply the steps once more.
 func startsAfter(direction string, before supervisor.State, changed bool, err error) bool {
 	switch {
 	case direction == admin.MigrateUp:

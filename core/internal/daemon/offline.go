@@ -8,8 +8,8 @@ import (
 	"github.com/platformd/platformd/core/internal/admin"
 )
 
-// Offline lets work ask about migrations where no daemon runs, with everything that a daemon would use for them, and nothing else:
-// it has the data directory meanwhile, and takes no requests. The error is an *AlreadyRunningError if a daemon has it.
+// Offline lets work ask about migrations where no daemon runs, with everything that a daemon would use for them, and nothing
+// else: it has the data directory meanwhile, and takes no requests. The error is an *AlreadyRunningError if a daemon has it.
 func Offline(ctx context.Context, options Options, work func(context.Context, admin.Migrations) error) error {
 	quiet := *options.Config
 	quiet.Log.Level = "warn" // who asks is told how it goes

@@ -46,7 +46,9 @@ func StandBy(ctx context.Context, ln net.Listener, server config.Server, why fun
 	if standing.Shutdown(patient) != nil {
 		_ = standing.Close() // what it could not close is closed already
 	}
-	<-ended
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve HTTP on %s: %w", ln.Addr(), err)
+	}
 	return lent.giveBack()
 }
 

@@ -22,9 +22,9 @@ const (
 	answerGrace = 10 * time.Second
 )
 
-// RunOwn runs our own binary with the arguments in a module's place: as its user, behind its fence, within its limits. It is given
-// the input, and what it prints is returned; its standard error goes to the module's log. When ctx ends, or the core does, it is
-// killed. An error means that it did not exit with 0.
+// RunOwn runs our own binary with the arguments in a module's place: as its user, behind its fence, within its limits. It is
+// given the input, and what it prints is returned; its standard error goes to the module's log. When ctx ends, or the core
+// does, it is killed. An error means that it did not exit with 0.
 func (l *Launcher) RunOwn(ctx context.Context, spec Spec, args []string, input []byte) (answer []byte, err error) {
 	dir, err := l.newDir()
 	if err != nil {

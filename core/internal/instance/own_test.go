@@ -3,6 +3,7 @@ package instance_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -38,6 +39,8 @@ func ownWork(what string, args []string) error {
 	case "echo":
 		_, err := io.Copy(os.Stdout, os.Stdin)
 		return err
+	case "all":
+		return ownAttempts()
 	case "hang": // hears nothing, not even its lifeline
 		fmt.Fprintln(os.Stderr, "hanging")
 		select {}
@@ -49,16 +52,39 @@ func ownWork(what string, args []string) error {
 		_, err = os.Stdout.Write(make([]byte, size))
 		return err
 	}
+	said, err := ownAttempt(what, args[0])
+	if err == nil {
+		_, err = io.WriteString(os.Stdout, said)
+	}
+	return err
+}
+
+// ownAttempts does several, and says how each went.
+func ownAttempts() error {
+	var all [][2]string
+	if err := json.NewDecoder(os.Stdin).Decode(&all); err != nil {
+		return err
+	}
+	said := make([]string, len(all))
+	for i, attempt := range all {
+		var err error
+		if said[i], err = ownAttempt(attempt[0], attempt[1]); err != nil {
+			return err
+		}
+	}
+	return json.NewEncoder(os.Stdout).Encode(said)
+}
+
+func ownAttempt(what, on string) (string, error) {
 	attempt, found := attempts()[what]
 	if !found {
-		return fmt.Errorf("no attempt %q", what)
+		return "", fmt.Errorf("no attempt %q", what)
 	}
-	said, err := attempt(args[0])
+	said, err := attempt(on)
 	if err != nil {
-		said = "refused: " + err.Error()
+		return "refused: " + err.Error(), nil
 	}
-	_, err = io.WriteString(os.Stdout, said)
-	return err
+	return said, nil
 }
 
 // ownRunner runs our own binary in the place of a module.
@@ -159,4 +185,14 @@ func TestRunOwnAfterItsContextHasEnded(t *testing.T) {
 	cancel()
 	_, err := r.run(ctx, "", "hang")
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestRunOwnThatCannotStartIsTheHostsFault(t *testing.T) {
+	t.Parallel()
+	r := ownUnconfined(t)
+	r.spec.Dir = "/nowhere"
+	_, err := r.run(t.Context(), "", "echo")
+	var host *instance.HostError
+	require.ErrorAs(t, err, &host)
+	require.ErrorContains(t, err, "start the process: ")
 }

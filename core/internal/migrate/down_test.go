@@ -62,7 +62,8 @@ func TestStatusAndPlan(t *testing.T) {
 		plan, err := p.migrator.Plan(t.Context(), m)
 		require.NoError(t, err)
 		require.Equal(t, []migrate.Planned{
-			{ID: "a", Statements: []string{"CREATE TABLE t_a (n integer)"}}, {ID: "b", Statements: []string{"CREATE TABLE t_b (n integer)"}},
+			{ID: "a", Statements: []string{"CREATE TABLE t_a (n integer)"}},
+			{ID: "b", Statements: []string{"CREATE TABLE t_b (n integer)"}},
 		}, plan)
 		require.Empty(t, p.applied(t, "blog"), "nothing was run")
 

@@ -28,7 +28,8 @@ const (
 )
 
 // errLost ends a migration whose lock somebody else may have by now.
-var errLost = errors.New("the migration's lock could not be kept (fix: see that the database can be reached; the next start goes on)")
+var errLost = errors.New("the migration's lock could not be kept " +
+	"(fix: see that the database can be reached; the next start goes on)")
 
 // locks are rows in the core's database, where no module can take or hold one.
 type locks struct {

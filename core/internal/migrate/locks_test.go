@@ -65,8 +65,8 @@ func TestALockRunsOut(t *testing.T) {
 		if url == "" {
 			now = "'" + time.Now().UTC().Format("2006-01-02 15:04:05.999999-07:00") + "'"
 		}
-		insert := "INSERT INTO migration_locks (module, token, daemon, holder, since, expires_at) VALUES ('blog', 'x', 'other', 'a dead one', " +
-			now + ", " + now + ")"
+		insert := "INSERT INTO migration_locks (module, token, daemon, holder, since, expires_at) " +
+			"VALUES ('blog', 'x', 'other', 'a dead one', " + now + ", " + now + ")"
 		require.NoError(t, p.storage.Core().Exec(insert).Error)
 		require.NoError(t, p.up(t, p.module("blog", table("a"))))
 		require.Equal(t, "a", p.applied(t, "blog"))

@@ -76,34 +76,34 @@ func (g *Migrator) Up(ctx context.Context, m Module, progress func(Event)) error
 	if err != nil || len(pending) == 0 {
 		return err // the usual start: nobody is waited for, and nothing is lent
 	}
-	return g.alone(ctx, m, func(ctx context.Context, database storage.Database) error {
+	return g.alone(ctx, m, progress, func(ctx context.Context, r run) error {
 		pending, err := g.pending(ctx, m) // what is left after whoever had the lock before
 		if err != nil {
 			return err
 		}
-		return g.run(ctx, m, database, upwards(pending), progress)
+		return r.all(ctx, upwards(pending))
 	})
 }
 
 // Down undoes the last n applied steps, the newest first, and stops at the first failure: a *StepError.
 func (g *Migrator) Down(ctx context.Context, m Module, n int, progress func(Event)) error {
-	return g.alone(ctx, m, func(ctx context.Context, database storage.Database) error {
+	return g.alone(ctx, m, progress, func(ctx context.Context, r run) error {
 		steps, err := g.last(ctx, m, n)
 		if err != nil {
 			return err
 		}
-		return g.run(ctx, m, database, steps, progress)
+		return r.all(ctx, steps)
 	})
 }
 
 // Redo undoes the last applied step and applies it again.
 func (g *Migrator) Redo(ctx context.Context, m Module, progress func(Event)) error {
-	return g.alone(ctx, m, func(ctx context.Context, database storage.Database) error {
+	return g.alone(ctx, m, progress, func(ctx context.Context, r run) error {
 		steps, err := g.last(ctx, m, 1)
 		if err != nil {
 			return err
 		}
-		return g.run(ctx, m, database, append(steps, Step{ID: steps[0].ID}), progress)
+		return r.all(ctx, append(steps, Step{ID: steps[0].ID}))
 	})
 }
 
@@ -135,7 +135,7 @@ func upwards(pending []ledger.Declared) []Step {
 }
 
 // alone does work as the only one who migrates the module, with access to change its tables.
-func (g *Migrator) alone(ctx context.Context, m Module, work func(context.Context, storage.Database) error) (err error) {
+func (g *Migrator) alone(ctx context.Context, m Module, progress func(Event), work func(context.Context, run) error) (err error) {
 	ctx, release, err := g.locks.acquire(ctx, m.Name)
 	if err != nil {
 		return err
@@ -146,7 +146,7 @@ func (g *Migrator) alone(ctx context.Context, m Module, work func(context.Contex
 		return err
 	}
 	defer func() { err = errors.Join(err, closeLogin(ctx, login)) }()
-	return work(ctx, login.Database)
+	return work(ctx, run{Migrator: g, module: m, database: login.Database, progress: progress})
 }
 
 // closeTimeout bounds the end of a migration's login: what is left of it is taken back later.
@@ -175,11 +175,18 @@ func (g *Migrator) plan(ctx context.Context, m Module, rows []ledger.Row) ([]led
 	return pending, nil
 }
 
-// run runs steps in order, and looks whether the module did what it said: a step without its row would run again at every start.
-func (g *Migrator) run(ctx context.Context, m Module, database storage.Database, steps []Step, progress func(Event)) error {
+// run is one run of a module's steps by the only one who migrates it, with access to change its tables.
+type run struct {
+	*Migrator
+	module   Module
+	database storage.Database
+	progress func(Event) // may be nil
+}
+
+// all runs steps in order, and looks whether the module did what it said: a step without its row would run again at every start.
+func (r run) all(ctx context.Context, steps []Step) error {
 	for i, step := range steps {
-		event := Event{Module: m.Name, ID: step.ID, Down: step.Down, Number: i + 1, Of: len(steps)}
-		if err := g.step(ctx, m, database, step, tell(event, progress)); err != nil {
+		if err := r.step(ctx, Event{Module: r.module.Name, ID: step.ID, Down: step.Down, Number: i + 1, Of: len(steps)}); err != nil {
 			return err
 		}
 	}
@@ -187,47 +194,43 @@ func (g *Migrator) run(ctx context.Context, m Module, database storage.Database,
 		return nil
 	}
 	last := steps[len(steps)-1]
-	rows, err := g.storage.Ledger(ctx, m.Name)
+	rows, err := r.storage.Ledger(ctx, r.module.Name)
 	if err != nil {
 		return err
 	}
 	if last.Down == (len(rows) > 0 && rows[len(rows)-1].ID == last.ID) {
 		return fmt.Errorf("module %s reported migration %s as done and has not recorded it "+
-			"(fix: build the module's migrations with plugin-api/db)", m.Name, last.ID)
+			"(fix: build the module's migrations with plugin-api/db)", r.module.Name, last.ID)
 	}
 	return nil
 }
 
-// tell returns what reports a step's begin, and with how long it took, its end.
-func tell(event Event, progress func(Event)) func(done bool, took time.Duration) {
-	return func(done bool, took time.Duration) {
-		if progress != nil {
-			event.Done, event.Millis = done, took.Milliseconds()
-			progress(event)
-		}
+func (r run) tell(event Event) {
+	if r.progress != nil {
+		r.progress(event)
 	}
 }
 
-func (g *Migrator) step(
-	ctx context.Context, m Module, database storage.Database, step Step, report func(bool, time.Duration),
-) error {
+// step runs the step that event announces.
+func (r run) step(ctx context.Context, event Event) error {
 	start := time.Now()
-	report(false, 0)
-	statements, err := m.Run(ctx, database, step)
-	took := time.Since(start)
-	about := []any{"module", m.Name, "id", step.ID, "ms", took.Milliseconds()}
+	r.tell(event)
+	statements, err := r.module.Run(ctx, r.database, Step{ID: event.ID, Down: event.Down})
+	event.Millis = time.Since(start).Milliseconds()
+	about := []any{"module", event.Module, "id", event.ID, "ms", event.Millis}
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
+		if cause := context.Cause(ctx); ctx.Err() != nil && !errors.Is(err, cause) {
 			err = fmt.Errorf("%w (%w)", err, cause) // such as a lock that was lost
 		}
-		g.log.Error("migration failed", append(about, "down", step.Down, "error", err)...)
-		return &StepError{Module: m.Name, ID: step.ID, Down: step.Down, Err: err}
+		r.log.Error("migration failed", append(about, "down", event.Down, "error", err)...)
+		return &StepError{Module: event.Module, ID: event.ID, Down: event.Down, Err: err}
 	}
 	what := "migrated"
-	if step.Down {
+	if event.Down {
 		what = "migration undone"
 	}
-	g.log.Info(what, append(about, "statements", len(statements))...)
-	report(true, took)
+	r.log.Info(what, append(about, "statements", len(statements))...)
+	event.Done = true
+	r.tell(event)
 	return nil
 }

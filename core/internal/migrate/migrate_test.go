@@ -21,6 +21,7 @@ import (
 
 	"github.com/platformd/platformd/core/internal/config"
 	"github.com/platformd/platformd/core/internal/migrate"
+	"github.com/platformd/platformd/core/internal/sqlfiles"
 	"github.com/platformd/platformd/core/internal/storage"
 	"github.com/platformd/platformd/core/internal/storage/pgtest"
 	pluginapi "github.com/platformd/platformd/plugin-api"
@@ -31,7 +32,10 @@ import (
 
 var cluster pgtest.Cluster
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(cluster.Exit)) }
+func TestMain(m *testing.M) {
+	sqlfiles.Main()
+	goleak.VerifyTestMain(m, goleak.Cleanup(cluster.Exit))
+}
 
 // platform is a storage, a migrator on it, and what they log.
 type platform struct {

@@ -41,7 +41,9 @@ func (g *Migrator) Status(ctx context.Context, m Module) (all []Status, problem,
 	}
 	for _, row := range rows {
 		at := row.AppliedAt.UTC()
-		all = append(all, Status{ID: row.ID, State: stateOf(row, m.Declared), AppliedAt: &at, Millis: row.DurationMS, Checksum: row.Checksum})
+		all = append(all, Status{
+			ID: row.ID, State: stateOf(row, m.Declared), AppliedAt: &at, Millis: row.DurationMS, Checksum: row.Checksum,
+		})
 	}
 	applied := ledger.IDs(rows)
 	for _, d := range m.Declared {
@@ -61,10 +63,10 @@ func stateOf(row ledger.Row, declared []ledger.Declared) State {
 	switch {
 	case at < 0:
 		return Missing
-	case row.Checksum != "" && declared[at].Checksum != "" && row.Checksum != declared[at].Checksum:
-		return Edited
 	case row.Unfinished:
 		return Unfinished
+	case row.Checksum != "" && declared[at].Checksum != "" && row.Checksum != declared[at].Checksum:
+		return Edited
 	}
 	return Applied
 }

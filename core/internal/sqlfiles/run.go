@@ -101,6 +101,9 @@ func serve(ctx context.Context, in io.Reader, out io.Writer) error {
 }
 
 func (o Order) carryOut(ctx context.Context) (statements []string, err error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
 	db, err := backend.Open(ctx, o.Database, backend.Options{Migration: true, Alone: true})
 	if err != nil {
 		return nil, err
@@ -109,4 +112,20 @@ func (o Order) carryOut(ctx context.Context) (statements []string, err error) {
 	return step.Run(ctx, db, o.Database.Ledger, step.Step{
 		ID: o.ID, Down: o.Down, Declared: o.Declared, Statements: o.Statements, NoTransaction: o.NoTransaction,
 	})
+}
+
+// check is what was done to the files, again: SQLite has no limit for PRAGMA as it has for ATTACH.
+func (o Order) check() error {
+	for i, text := range o.Statements {
+		parts, err := step.Split(text, o.Database.Driver)
+		if err != nil {
+			return fmt.Errorf("statement %d: %w", i+1, err)
+		}
+		for _, part := range parts {
+			if err := allow(part, o.Database.Driver, !o.NoTransaction); err != nil {
+				return fmt.Errorf("statement %d: %w", i+1, err)
+			}
+		}
+	}
+	return nil
 }

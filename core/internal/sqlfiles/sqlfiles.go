@@ -1,6 +1,6 @@
-// Package sqlfiles is a module's migrations where they are SQL: migrations/NNNN_name.up.sql and .down.sql in its folder. It reads,
-// checks and takes them apart, and runs one in a process of its own: the core's binary, started in the module's place, so that
-// the SQL reaches no further than the module could.
+// Package sqlfiles is a module's migrations where they are SQL: migrations/NNNN_name.up.sql and .down.sql in its folder. It
+// reads, checks and takes them apart, and runs one in a process of its own: the core's binary, started in the module's place,
+// so that the SQL reaches no further than the module could.
 //
 // Floor 0. It must not run any of it in the core's own process, nor decide what is due.
 package sqlfiles
@@ -108,7 +108,8 @@ func Next(dir string) (int, error) {
 		last = max(last, number)
 	}
 	if last == maxNumber {
-		return 0, fmt.Errorf("%s holds number %d, and there is none above (fix: join old migrations that every installation has applied)", Folder, last)
+		return 0, fmt.Errorf("%s holds number %d, and there is none above (fix: join old migrations that every installation "+
+			"has applied)", Folder, last)
 	}
 	return last + 1, nil
 }

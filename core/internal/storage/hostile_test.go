@@ -3,11 +3,11 @@ package storage_test
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,8 +45,13 @@ type probe struct {
 // login of another module, {otherrw} and {otherowner} the groups of that one, {modules} the group of all, {core} the core's role,
 // {db} the database, {pid} a session of the other module.
 func probes() []probe {
+	return slices.Concat(rowProbes(), shapeProbes(), coreProbes(), ledgerProbes(), ownProbes(), commonProbes(), objectProbes(),
+		membershipProbes(), roleProbes(), serverProbes())
+}
+
+// rowProbes aim at the data of another module.
+func rowProbes() []probe {
 	return []probe{
-		// The data of another module.
 		{name: "read another module's rows", sql: "SELECT * FROM billing.billing_invoices"},
 		{name: "write another module's rows", sql: "INSERT INTO billing.billing_invoices VALUES (7)"},
 		{name: "change another module's rows", sql: "UPDATE billing.billing_invoices SET n = 7"},
@@ -56,6 +61,12 @@ func probes() []probe {
 		{name: "alter another module's table", sql: "ALTER TABLE billing.billing_invoices ADD COLUMN mine text"},
 		{name: "lock another module's table", sql: "BEGIN ;; LOCK TABLE billing.billing_invoices IN ACCESS SHARE MODE"},
 		{name: "index another module's table", sql: "CREATE INDEX ON billing.billing_invoices (n)"},
+	}
+}
+
+// shapeProbes aim at the shape of another module's data.
+func shapeProbes() []probe {
+	return []probe{
 		{name: "trigger on another module's table", by: "owner", sql: "CREATE FUNCTION spy() RETURNS trigger LANGUAGE plpgsql AS " +
 			"'BEGIN RETURN NEW; END' ;; CREATE TRIGGER spy AFTER INSERT ON billing.billing_invoices EXECUTE FUNCTION spy()"},
 		{name: "rule on another module's table", sql: "CREATE RULE r AS ON INSERT TO billing.billing_invoices DO INSTEAD NOTHING"},
@@ -63,20 +74,26 @@ func probes() []probe {
 		{name: "use another module's sequence", sql: "SELECT nextval('billing.billing_ids')"},
 		{name: "set another module's sequence", sql: "SELECT setval('billing.billing_ids', 1)"},
 		{name: "call another module's function", sql: "SELECT billing.secret()"},
-		{name: "replace another module's function", sql: "CREATE OR REPLACE FUNCTION billing.secret() RETURNS int LANGUAGE sql AS 'SELECT 1'"},
+		{name: "replace another module's function", sql: "CREATE OR REPLACE FUNCTION billing.secret() " +
+			"RETURNS int LANGUAGE sql AS 'SELECT 1'"},
 		{name: "make something in another module's schema", sql: "CREATE TABLE billing.mine (n integer)"},
 		{name: "move a table into another module's schema", by: "owner", sql: "CREATE TABLE move_me (n integer) ;; " +
 			"ALTER TABLE move_me SET SCHEMA billing"},
 		{name: "view of another module's table", by: "owner", sql: "CREATE VIEW peek AS SELECT * FROM billing.billing_invoices"},
 		{name: "inherit from another module's table", by: "owner", sql: "CREATE TABLE heir () INHERITS (billing.billing_invoices)"},
-		{name: "refer to another module's table", by: "owner", sql: "CREATE TABLE refer (n integer REFERENCES billing.billing_invoices)"},
+		{name: "refer to another module's table", by: "owner", sql: "CREATE TABLE refer " +
+			"(n integer REFERENCES billing.billing_invoices)"},
 		{name: "copy another module's table", sql: "COPY billing.billing_invoices TO STDOUT"},
 		{name: "search path to another module", code: undefined, sql: "SET search_path = billing ;; SELECT * FROM billing_invoices"},
 		{name: "statistics of another module's columns", code: undefined, sql: "SELECT * FROM billing_invoices"},
 		{name: "analyze another module's table", sql: "ANALYZE billing.billing_invoices"},
 		{name: "drop another module's schema", sql: "DROP SCHEMA billing CASCADE"},
+	}
+}
 
-		// The core's.
+// coreProbes aim at the core's tables.
+func coreProbes() []probe {
+	return []probe{
 		{name: "read the core's logins", sql: "SELECT * FROM platformd.logins"},
 		{name: "forge a login", sql: "INSERT INTO platformd.logins VALUES ('a', 'b', 'rw', 'd', now())"},
 		{name: "read tokens", sql: "SELECT * FROM platformd.core_tokens"},
@@ -85,8 +102,12 @@ func probes() []probe {
 		{name: "lock the installation", sql: "SELECT * FROM platformd.installation FOR UPDATE"},
 		{name: "make something in the core's schema", sql: "CREATE TABLE platformd.mine (n integer)"},
 		{name: "drop the core's schema", sql: "DROP SCHEMA platformd CASCADE"},
+	}
+}
 
-		// The ledgers.
+// ledgerProbes aim at the ledgers.
+func ledgerProbes() []probe {
+	return []probe{
 		{name: "read another module's ledger", sql: "SELECT * FROM platformd_ledgers.billing"},
 		{name: "write another module's ledger", sql: "DELETE FROM platformd_ledgers.billing"},
 		{name: "its own ledger while at work", by: "rw", sql: "DELETE FROM platformd_ledgers.blog"},
@@ -101,8 +122,12 @@ func probes() []probe {
 		{name: "a policy on its own ledger", by: "owner", sql: "CREATE POLICY p ON platformd_ledgers.blog USING (false)"},
 		{name: "truncate its own ledger", by: "owner", sql: "TRUNCATE platformd_ledgers.blog"},
 		{name: "a view among the ledgers", sql: "CREATE VIEW platformd_ledgers.shop AS SELECT 1"},
+	}
+}
 
-		// Its own place, while at work.
+// ownProbes aim at its own place, beyond its rights.
+func ownProbes() []probe {
+	return []probe{
 		{name: "a table while at work", by: "rw", sql: "CREATE TABLE more (n integer)"},
 		{name: "a function while at work", by: "rw", sql: "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'"},
 		{name: "alter its own table while at work", by: "rw", sql: "ALTER TABLE blog_posts ADD COLUMN mine text"},
@@ -115,8 +140,12 @@ func probes() []probe {
 		{name: "rename its own schema", sql: "ALTER SCHEMA blog RENAME TO other"},
 		{name: "take its own schema", sql: "ALTER SCHEMA blog OWNER TO {group}"},
 		{name: "open its own schema to all", sql: "GRANT USAGE ON SCHEMA blog TO PUBLIC", code: harmless},
+	}
+}
 
-		// What is everybody's.
+// commonProbes aim at what is everybody's.
+func commonProbes() []probe {
+	return []probe{
 		{name: "a table in public", sql: "CREATE TABLE public.mine (n integer)"},
 		{name: "a function in public", sql: "CREATE FUNCTION public.now() RETURNS int LANGUAGE sql AS 'SELECT 1'"},
 		{name: "a temporary table", sql: "CREATE TEMPORARY TABLE mine (n integer)"},
@@ -129,6 +158,12 @@ func probes() []probe {
 		{name: "a large object to a file", sql: "SELECT lo_export(1, '/tmp/platformd-probe')"},
 		{name: "large objects as they are stored", sql: "SELECT * FROM pg_largeobject"},
 		{name: "a schema", sql: "CREATE SCHEMA mine"},
+	}
+}
+
+// objectProbes aim at what belongs to no schema.
+func objectProbes() []probe {
+	return []probe{
 		{name: "an extension", sql: "CREATE EXTENSION pg_trgm"},
 		{name: "a database", sql: "CREATE DATABASE mine"},
 		{name: "a tablespace", sql: "CREATE TABLESPACE mine LOCATION '/tmp'"},
@@ -139,11 +174,16 @@ func probes() []probe {
 			"CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION e()"},
 		{name: "a language", sql: "CREATE TRUSTED LANGUAGE plmine HANDLER plpgsql_call_handler"},
 		{name: "a cast", by: "owner", sql: "CREATE CAST (text AS integer) WITH INOUT AS IMPLICIT"},
-		{name: "an operator class", by: "owner", sql: "CREATE OPERATOR CLASS mine DEFAULT FOR TYPE integer USING btree AS STORAGE integer"},
+		{name: "an operator class", by: "owner", sql: "CREATE OPERATOR CLASS mine DEFAULT FOR TYPE integer " +
+			"USING btree AS STORAGE integer"},
 		{name: "a function in C", by: "owner", sql: "CREATE FUNCTION c() RETURNS int LANGUAGE c AS 'libc.so.6', 'system'"},
 		{name: "an internal function", by: "owner", sql: "CREATE FUNCTION i() RETURNS int LANGUAGE internal AS 'pg_backend_pid'"},
+	}
+}
 
-		// Roles.
+// membershipProbes aim at what other roles may do.
+func membershipProbes() []probe {
+	return []probe{
 		{name: "a role", sql: "CREATE ROLE mine"},
 		{name: "become another module", sql: "SET ROLE {otherrw}"},
 		{name: "become another module's owner", sql: "SET ROLE {otherowner}"},
@@ -157,6 +197,12 @@ func probes() []probe {
 		{name: "join those who read files", sql: "GRANT pg_read_server_files TO {login}"},
 		{name: "take another module into its own group", sql: "GRANT {group} TO {other}"},
 		{name: "take all into its own group", sql: "GRANT {group} TO {modules}"},
+	}
+}
+
+// roleProbes aim at roles themselves.
+func roleProbes() []probe {
+	return []probe{
 		{name: "be superuser", sql: "SET ROLE NONE ;; ALTER ROLE {login} SUPERUSER"},
 		{name: "make roles", sql: "SET ROLE NONE ;; ALTER ROLE {login} CREATEROLE"},
 		{name: "pass row security", sql: "SET ROLE NONE ;; ALTER ROLE {login} BYPASSRLS"},
@@ -172,7 +218,8 @@ func probes() []probe {
 		{name: "drop another module's role", sql: "DROP ROLE {other}"},
 		{name: "drop what another module owns", sql: "DROP OWNED BY {otherowner}"},
 		{name: "take what another module owns", sql: "REASSIGN OWNED BY {otherowner} TO {group}"},
-		{name: "another module's default rights", sql: "ALTER DEFAULT PRIVILEGES FOR ROLE {otherowner} GRANT SELECT ON TABLES TO PUBLIC"},
+		{name: "another module's default rights", sql: "ALTER DEFAULT PRIVILEGES FOR ROLE {otherowner} " +
+			"GRANT SELECT ON TABLES TO PUBLIC"},
 		{name: "the core's default rights", sql: "ALTER DEFAULT PRIVILEGES FOR ROLE {core} GRANT SELECT ON TABLES TO PUBLIC"},
 		{name: "the database's owner", sql: "ALTER DATABASE {db} OWNER TO {group}"},
 		{name: "the database's name", sql: "ALTER DATABASE {db} RENAME TO mine"},
@@ -182,8 +229,12 @@ func probes() []probe {
 			"SECURITY DEFINER LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM billing.billing_invoices); END' ;; SELECT peek()"},
 		{name: "a function that sets the role", by: "owner", sql: "CREATE FUNCTION r() RETURNS int LANGUAGE sql " +
 			"SET role = '{core}' AS 'SELECT 1'"},
+	}
+}
 
-		// The server.
+// serverProbes aim at the server.
+func serverProbes() []probe {
+	return []probe{
 		{name: "run a program", sql: "COPY (SELECT 1) TO PROGRAM 'id'"},
 		{name: "read from a program", by: "owner", sql: "CREATE TABLE got (l text) ;; COPY got FROM PROGRAM 'id'"},
 		{name: "write a file", sql: "COPY (SELECT 1) TO '/tmp/platformd-probe'"},
@@ -210,8 +261,8 @@ func probes() []probe {
 		{name: "a checkpoint", sql: "CHECKPOINT"},
 		{name: "vacuum the catalog", code: harmless, sql: "VACUUM pg_authid"},
 		{name: "another database by dblink", code: noFunction, sql: "SELECT * FROM dblink('dbname=postgres', 'SELECT 1') AS t(n int)"},
-		{name: "a statement of another session", code: "22012", sql: "SELECT 1/(SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} " +
-			"AND query <> '<insufficient privilege>')"},
+		{name: "a statement of another session", code: "22012", sql: "SELECT 1/(SELECT count(*) FROM pg_stat_activity " +
+			"WHERE pid = {pid} AND query <> '<insufficient privilege>')"},
 	}
 }
 
@@ -278,7 +329,8 @@ func (s *stage) fingerprint(t *testing.T) []string {
 	var lines []string
 	require.NoError(t, s.root.Raw(`
 SELECT 'schema ' || n::text FROM pg_namespace n WHERE nspname NOT LIKE 'pg\_%'
-UNION ALL SELECT concat_ws(' ', 'relation', oid::regclass, relkind, relowner, relacl, relnatts, relhastriggers, relhasrules, relrowsecurity)
+UNION ALL SELECT concat_ws(' ', 'relation', oid::regclass, relkind, relowner, relacl, relnatts, relhastriggers, relhasrules,
+       relrowsecurity)
   FROM pg_class WHERE relnamespace IN (SELECT oid FROM pg_namespace
        WHERE nspname IN ('platformd', 'platformd_ledgers', 'billing', 'public')) OR oid = 'pg_authid'::regclass
 UNION ALL SELECT concat_ws(' ', 'function', oid::regprocedure, proowner, proacl, prosrc) FROM pg_proc
@@ -288,8 +340,10 @@ UNION ALL SELECT 'role ' || r::text FROM pg_authid r WHERE rolname LIKE '%' || (
 UNION ALL SELECT 'member ' || concat_ws(' ', roleid::regrole, member::regrole, admin_option) FROM pg_auth_members
  WHERE roleid::regrole::text LIKE 'pd\_' || (SELECT id FROM platformd.installation) || '%'
 UNION ALL SELECT 'default ' || a::text FROM pg_default_acl a
-UNION ALL SELECT 'setting ' || d::text FROM pg_db_role_setting d WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-       AND (setrole = 0 OR setrole::regrole::text LIKE 'pd\_' || (SELECT id FROM platformd.installation) || '%' OR setrole = current_user::regrole)
+UNION ALL SELECT 'setting ' || d::text FROM pg_db_role_setting d
+ WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+       AND (setrole = 0 OR setrole::regrole::text LIKE 'pd\_' || (SELECT id FROM platformd.installation) || '%'
+       OR setrole = current_user::regrole)
 UNION ALL SELECT 'database ' || concat_ws(' ', datname, datdba, datacl) FROM pg_database WHERE datname = current_database()
 UNION ALL SELECT 'event trigger ' || evtname FROM pg_event_trigger
 UNION ALL SELECT 'publication ' || pubname FROM pg_publication
@@ -366,7 +420,7 @@ func (p probe) try(t *testing.T, conn *sql.Conn, text string) {
 			want = denied
 		}
 		var refused interface{ SQLState() string }
-		require.True(t, errors.As(err, &refused), "%s: %v", statement, err)
+		require.ErrorAs(t, err, &refused, statement)
 		require.Equal(t, want, refused.SQLState(), "%s: %v", statement, err)
 	}
 }

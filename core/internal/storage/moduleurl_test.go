@@ -14,13 +14,13 @@ func TestWhatAModuleIsToldOfTheURL(t *testing.T) {
 	require.NoError(t, os.WriteFile(roots, []byte("PEM"), 0o600))
 	const app = "application_name=platformd%3Ablog"
 	for core, want := range map[string]string{
-		"postgres://core:secret@h:5433/d":                                                    "postgres://me:pw@h:5433/d?" + app,
-		"postgresql://h/d?user=core&password=secret":                                         "postgresql://me:pw@h/d?" + app,
-		"postgres://core@/d?host=%2Frun%2Fpg&passfile=%2Fx":                                  "postgres://me:pw@/d?" + app + "&host=%2Frun%2Fpg",
-		"postgres://h/d?sslmode=verify-full&sslcert=c&sslkey=k":                              "postgres://me:pw@h/d?" + app + "&sslmode=verify-full",
-		"postgres://h/d?sslrootcert=system":                                                  "postgres://me:pw@h/d?" + app + "&sslrootcert=system",
-		"postgres://h/d?service=s&options=-c%20role%3Dcore&search_path=x&application_name=y": "postgres://me:pw@h/d?" + app,
-		"postgres://h/d?sslmode=verify-ca&sslrootcert=" + roots:                              "postgres://me:pw@h/d?" + app + "&sslmode=verify-ca",
+		"postgres://core:secret@h:5433/d":                              "postgres://me:pw@h:5433/d?" + app,
+		"postgresql://h/d?user=core&password=secret":                   "postgresql://me:pw@h/d?" + app,
+		"postgres://core@/d?host=%2Frun%2Fpg&passfile=%2Fx":            "postgres://me:pw@/d?" + app + "&host=%2Frun%2Fpg",
+		"postgres://h/d?sslmode=verify-full&sslcert=c&sslkey=k":        "postgres://me:pw@h/d?" + app + "&sslmode=verify-full",
+		"postgres://h/d?sslrootcert=system":                            "postgres://me:pw@h/d?" + app + "&sslrootcert=system",
+		"postgres://h/d?service=s&options=-crole%3Dcore&search_path=x": "postgres://me:pw@h/d?" + app,
+		"postgres://h/d?sslmode=verify-ca&sslrootcert=" + roots:        "postgres://me:pw@h/d?" + app + "&sslmode=verify-ca",
 	} {
 		a, err := parseAddress(core)
 		require.NoError(t, err)
@@ -82,5 +82,6 @@ func TestNamesFit(t *testing.T) {
 	for _, name := range []string{n.group(longest, Owner), n.group(longest, ReadWrite), n.login(longest)} {
 		require.LessOrEqual(t, len(name), 63, name)
 	}
-	require.NotEqual(t, n.login("blog"), n.login("blog"))
+	first, second := n.login("blog"), n.login("blog")
+	require.NotEqual(t, first, second)
 }

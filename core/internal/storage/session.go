@@ -110,7 +110,8 @@ func (s *server) create(tx *gorm.DB, made *session) error {
 	group := s.group(made.module, made.access)
 	settings = append(settings, "role = "+literal(group), "search_path = "+ident(made.module),
 		"idle_in_transaction_session_timeout = '60s'")
-	statements := []string{fmt.Sprintf("CREATE ROLE %s LOGIN CONNECTION LIMIT %d PASSWORD %s VALID UNTIL %s IN ROLE %s ROLE CURRENT_USER",
+	statements := []string{fmt.Sprintf(
+		"CREATE ROLE %s LOGIN CONNECTION LIMIT %d PASSWORD %s VALID UNTIL %s IN ROLE %s ROLE CURRENT_USER",
 		ident(made.role), conns, literal(made.verifier), timestamp(expires), ident(group))}
 	for _, setting := range settings {
 		statements = append(statements, "ALTER ROLE "+ident(made.role)+" SET "+setting)

@@ -20,7 +20,10 @@ type files struct {
 }
 
 func openSQLite(ctx context.Context, o Options) (*files, error) {
-	core, err := sqlite.Open(ctx, filepath.Join(o.DataDir, "core.db"), sqlite.Options{Log: o.Log, Durable: true})
+	if err := checkRestored(o.DataDir); err != nil {
+		return nil, err
+	}
+	core, err := sqlite.Open(ctx, CoreFile(o.DataDir), sqlite.Options{Log: o.Log, Durable: true})
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +41,7 @@ func (f *files) findings() []Finding { return nil }
 func (f *files) module(name string) Database {
 	return Database{
 		Driver:      backend.SQLite,
-		Source:      filepath.Join(f.DataDir, "modules", name, name+".db"),
+		Source:      ModuleFile(f.DataDir, name),
 		TablePrefix: name + "_",
 		Ledger:      ledger.Table,
 	}

@@ -59,7 +59,8 @@ func TestAnIDIsAppliedOnce(t *testing.T) {
 	db := database(t)
 	require.NoError(t, ledger.Ensure(db, ledger.Table))
 	require.NoError(t, db.Table(ledger.Table).Create(&ledger.Row{Position: 1, ID: "a", Statements: []string{}}).Error)
-	require.ErrorIs(t, db.Table(ledger.Table).Create(&ledger.Row{Position: 2, ID: "a", Statements: []string{}}).Error, gorm.ErrDuplicatedKey)
+	again := db.Table(ledger.Table).Create(&ledger.Row{Position: 2, ID: "a", Statements: []string{}})
+	require.ErrorIs(t, again.Error, gorm.ErrDuplicatedKey)
 }
 
 // An error must not pass for an empty ledger: every migration would run again.

@@ -11,9 +11,10 @@ import (
 const maxID = 100
 
 // Plan compares what has been applied with what the binary declares, both in order, and returns what is left to apply. The
-// rule: what has been applied is the beginning of what is declared, and has not been edited since. A breach is a *MissingError, an
-// *OrderError or a *DriftError; a mistake in the declaration alone is an *InvalidError. Nothing may run then. The last row may
-// be of a step that did not come to its end; that is left, too.
+// rule: what has been applied is the beginning of what is declared, and has not been edited since. A breach is a
+// *MissingError, an *OrderError or a *DriftError; a mistake in the declaration alone is an *InvalidError. Nothing may run
+// then. The last row may be of a step that did not come to its end; that is left, too, and may have been corrected since:
+// what of it has run is for who resumes it to compare.
 func Plan(applied []Row, declared []Declared) (pending []Declared, err error) {
 	ids := IDsOf(declared)
 	if err := checkIDs(ids); err != nil {
@@ -25,7 +26,7 @@ func Plan(applied []Row, declared []Declared) (pending []Declared, err error) {
 		return nil, breach(have, ids, same)
 	}
 	for i, row := range applied {
-		if row.Checksum != "" && declared[i].Checksum != "" && row.Checksum != declared[i].Checksum {
+		if !row.Unfinished && row.Checksum != "" && declared[i].Checksum != "" && row.Checksum != declared[i].Checksum {
 			return nil, &DriftError{ID: row.ID, Applied: row.Checksum, Declared: declared[i].Checksum}
 		}
 	}
@@ -54,7 +55,8 @@ type DriftError struct {
 
 // Error implements error.
 func (e *DriftError) Error() string {
-	text := fmt.Sprintf("migration %s was edited after it had been applied (checksum then %.12s, now %.12s", e.ID, e.Applied, e.Declared)
+	text := fmt.Sprintf("migration %s was edited after it had been applied (checksum then %.12s, now %.12s",
+		e.ID, e.Applied, e.Declared)
 	if e.Difference != "" {
 		text += "; " + e.Difference
 	}

@@ -131,7 +131,8 @@ func TestPlanRefusesWhatWasEdited(t *testing.T) {
 	require.ErrorContains(t, err, "then 1234567890ab, now ff")
 	require.ErrorContains(t, err, "fix: ")
 
-	pending, err := ledger.Plan(applied, []ledger.Declared{{ID: "a", Checksum: "1"}, {ID: "b"}, {ID: "c", Checksum: "33"}, {ID: "d"}})
+	pending, err := ledger.Plan(applied,
+		[]ledger.Declared{{ID: "a", Checksum: "1"}, {ID: "b"}, {ID: "c", Checksum: "33"}, {ID: "d"}})
 	require.NoError(t, err, "a checksum that only one side knows says nothing")
 	require.Equal(t, []ledger.Declared{{ID: "d"}}, pending)
 }
@@ -141,4 +142,20 @@ func TestPlanResumesWhatDidNotEnd(t *testing.T) {
 	pending, err := ledger.Plan([]ledger.Row{{ID: "a"}, {ID: "b", Unfinished: true}}, declared("a b c"))
 	require.NoError(t, err)
 	require.Equal(t, declared("b c"), pending)
+}
+
+// A step that did not come to its end may be corrected; who resumes it looks at what has run.
+func TestPlanOfACorrectedStep(t *testing.T) {
+	t.Parallel()
+	now := []ledger.Declared{{ID: "a", Checksum: "1"}, {ID: "b", Checksum: "3"}}
+	rows := []ledger.Row{{ID: "a", Checksum: "1"}, {ID: "b", Checksum: "2", Unfinished: true}}
+	pending, err := ledger.Plan(rows, now)
+	require.NoError(t, err)
+	require.Equal(t, now[1:], pending)
+
+	rows[1].Unfinished = false
+	_, err = ledger.Plan(rows, now)
+	var drift *ledger.DriftError
+	require.ErrorAs(t, err, &drift)
+	require.Equal(t, "b", drift.ID)
 }

@@ -62,7 +62,8 @@ func (p Place) makeSchemas(tx *gorm.DB) error {
 
 // missing are the statements that give the roles what they lack.
 const missing = `
-WITH place AS (SELECT CAST(@schema AS text) AS s, CAST(@owner AS text) AS owner, CAST(@rw AS text) AS rw, CAST(@ledgers AS text) AS l)
+WITH place AS (SELECT CAST(@schema AS text) AS s, CAST(@owner AS text) AS owner, CAST(@rw AS text) AS rw,
+                      CAST(@ledgers AS text) AS l)
 SELECT format('GRANT USAGE, CREATE ON SCHEMA %I TO %I', s, owner) FROM place
  WHERE NOT (has_schema_privilege(owner, s, 'USAGE') AND has_schema_privilege(owner, s, 'CREATE'))
 UNION ALL

@@ -10,6 +10,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -79,6 +80,10 @@ func Close(db *gorm.DB) error {
 }
 
 func parse(url string, o Options) (*pgx.ConnConfig, error) {
+	if !strings.HasPrefix(url, "postgres://") && !strings.HasPrefix(url, "postgresql://") {
+		// pgx would read it as keywords, and take what it does not find from the environment.
+		return nil, errors.New("the database's URL is not one of PostgreSQL (fix: write postgres://USER:PASSWORD@HOST:PORT/DATABASE)")
+	}
 	url, err := withoutCertificateFile(url, o.RootCertificates)
 	if err != nil {
 		return nil, err

@@ -26,8 +26,8 @@ func withoutCertificateFile(source string, certificates []byte) (string, error) 
 	return u.String(), nil
 }
 
-// trust makes every attempt to connect verify the server against the certificates. With sslmode=require and no root certificate pgx
-// verifies nothing; given one, it checks the chain (libpq, "SSL Support"), and so do we.
+// trust makes every attempt to connect verify the server against the certificates. With sslmode=require and no root certificate
+// pgx verifies nothing; given one, it checks the chain (libpq, "SSL Support"), and so do we.
 func trust(config *pgx.ConnConfig, certificates []byte) error {
 	if len(certificates) == 0 {
 		return nil

@@ -58,6 +58,9 @@ func note(db *gorm.DB, table string, s Step) (at turn, statements []string, err 
 		statements, err = ledger.Statements(tx.own, table, s.ID)
 		return at, statements, err
 	}
+	if err := tx.resumable(s, at.begun); err != nil {
+		return turn{}, nil, err
+	}
 	row := ledger.Row{
 		Position: at.position, ID: s.ID, AppliedAt: tx.own.NowFunc(), Checksum: s.checksum(), Unfinished: true,
 		Statements: append([]string{}, s.Statements...),
@@ -70,6 +73,27 @@ func note(db *gorm.DB, table string, s Step) (at turn, statements []string, err 
 		return turn{}, nil, fmt.Errorf("write the migration ledger: %w", err)
 	}
 	return at, nil, tx.commit()
+}
+
+// resumable refuses to resume a step of which statements that have run were edited. Those that have not may be: one that can
+// never work would make a dead end of the step.
+func (t *transaction) resumable(s Step, begun *ledger.Row) error {
+	if begun == nil || s.Down || begun.Progress == 0 || begun.Checksum == s.checksum() {
+		return nil
+	}
+	ran, err := ledger.Statements(t.own, t.table, s.ID)
+	if err != nil {
+		return err
+	}
+	for i := range min(begun.Progress, len(ran)) {
+		if i >= len(s.Statements) || s.Statements[i] != ran[i] {
+			return &ledger.DriftError{
+				ID: s.ID, Applied: begun.Checksum, Declared: s.checksum(),
+				Difference: fmt.Sprintf("statement %d has been run as it was", i+1),
+			}
+		}
+	}
+	return nil
 }
 
 // progress returns what notes that n statements have ended.

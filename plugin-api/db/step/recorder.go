@@ -124,10 +124,11 @@ func (r *recorder) statements() []string {
 // verdict is the step's own error, with the statement that it came from, if it came from one. A step that tried what it may not
 // has failed, whatever it says.
 func (r *recorder) verdict(err error) error {
+	var said *StatementError // one of Step.Statements, whose place is known
 	switch {
 	case r.denied != nil:
 		return r.denied
-	case r.failed == nil || !errors.Is(err, r.failed):
+	case r.failed == nil || errors.As(err, &said) || !errors.Is(err, r.failed):
 		return err
 	}
 	return fmt.Errorf("%w (statement %d: %s)", err, r.count+1, r.text)

@@ -203,7 +203,7 @@ func (s *scanner) word() error {
 	begin := s.at
 	for s.at < len(s.text) {
 		r, size := utf8.DecodeRuneInString(s.text[s.at:])
-		if !isWord(r) && !(r == '$' && s.dialect == PostgreSQL) && (r < utf8.RuneSelf || unicode.IsSpace(r)) {
+		if !s.inWord(r) {
 			break
 		}
 		s.at += size
@@ -222,6 +222,11 @@ func (s *scanner) word() error {
 	}
 	s.follow(word)
 	return nil
+}
+
+// inWord tells whether a word goes on with the character.
+func (s *scanner) inWord(r rune) bool {
+	return isWord(r) || r == '$' && s.dialect == PostgreSQL || r >= utf8.RuneSelf && !unicode.IsSpace(r)
 }
 
 // follow counts what opens and closes in the body of a trigger or function.

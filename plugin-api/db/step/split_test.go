@@ -15,15 +15,17 @@ func TestSplit(t *testing.T) {
 		text, dialect string
 		want          []string
 	}{
-		"nothing":            {"", step.SQLite, nil},
-		"only comments":      {"-- a;\n/* b; */ ;;", step.SQLite, nil},
-		"two":                {"SELECT 1; SELECT 2", step.SQLite, []string{"SELECT 1", "SELECT 2"}},
-		"quotes":             {`SELECT ';''x;', ";""", 3; SELECT 2;`, step.PostgreSQL, []string{`SELECT ';''x;', ";""", 3`, "SELECT 2"}},
-		"backticks":          {"SELECT `a;b`; SELECT [c;d]", step.SQLite, []string{"SELECT `a;b`", "SELECT [c;d]"}},
-		"subscripts":         {"SELECT a[1]; SELECT b[2]", step.PostgreSQL, []string{"SELECT a[1]", "SELECT b[2]"}},
-		"escapes":            {`SELECT E'a\';b'; SELECT 2`, step.PostgreSQL, []string{`SELECT E'a\';b'`, "SELECT 2"}},
-		"no escapes":         {`SELECT 'a\'; SELECT 2`, step.PostgreSQL, []string{`SELECT 'a\'`, "SELECT 2"}},
-		"dollars":            {"DO $$ BEGIN a; END $$; SELECT $1; SELECT $x$;$$;$x$", step.PostgreSQL, []string{"DO $$ BEGIN a; END $$", "SELECT $1", "SELECT $x$;$$;$x$"}},
+		"nothing":       {"", step.SQLite, nil},
+		"only comments": {"-- a;\n/* b; */ ;;", step.SQLite, nil},
+		"two":           {"SELECT 1; SELECT 2", step.SQLite, []string{"SELECT 1", "SELECT 2"}},
+		"quotes": {`SELECT ';''x;', ";""", 3; SELECT 2;`, step.PostgreSQL,
+			[]string{`SELECT ';''x;', ";""", 3`, "SELECT 2"}},
+		"backticks":  {"SELECT `a;b`; SELECT [c;d]", step.SQLite, []string{"SELECT `a;b`", "SELECT [c;d]"}},
+		"subscripts": {"SELECT a[1]; SELECT b[2]", step.PostgreSQL, []string{"SELECT a[1]", "SELECT b[2]"}},
+		"escapes":    {`SELECT E'a\';b'; SELECT 2`, step.PostgreSQL, []string{`SELECT E'a\';b'`, "SELECT 2"}},
+		"no escapes": {`SELECT 'a\'; SELECT 2`, step.PostgreSQL, []string{`SELECT 'a\'`, "SELECT 2"}},
+		"dollars": {"DO $$ BEGIN a; END $$; SELECT $1; SELECT $x$;$$;$x$", step.PostgreSQL,
+			[]string{"DO $$ BEGIN a; END $$", "SELECT $1", "SELECT $x$;$$;$x$"}},
 		"a dollar in a name": {"SELECT a$b$c; SELECT 2", step.PostgreSQL, []string{"SELECT a$b$c", "SELECT 2"}},
 		"nested comments":    {"SELECT 1 /* a /* b; */ c; */; SELECT 2", step.PostgreSQL, []string{"SELECT 1", "SELECT 2"}},
 		"flat comments":      {"SELECT 1 /* a /* b; */; SELECT 2", step.SQLite, []string{"SELECT 1", "SELECT 2"}},
@@ -32,16 +34,21 @@ func TestSplit(t *testing.T) {
 			[]string{"CREATE TEMP TRIGGER t AFTER INSERT ON a BEGIN UPDATE b SET c = CASE WHEN 1 THEN 2 END; SELECT 1; END", "SELECT 2"},
 		},
 		"a function": {
-			"CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 2 END; END; SELECT 2", step.PostgreSQL,
-			[]string{"CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 2 END; END", "SELECT 2"},
+			"CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 2 END; END; SELECT 2",
+			step.PostgreSQL,
+			[]string{
+				"CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 2 END; END", "SELECT 2",
+			},
 		},
 		"a trigger of PostgreSQL": {
 			"CREATE TRIGGER t AFTER INSERT ON a EXECUTE FUNCTION f(); SELECT 2", step.PostgreSQL,
 			[]string{"CREATE TRIGGER t AFTER INSERT ON a EXECUTE FUNCTION f()", "SELECT 2"},
 		},
-		"a rule":     {"CREATE RULE r AS ON INSERT TO a DO (SELECT 1; SELECT 2); SELECT 3", step.PostgreSQL, []string{"CREATE RULE r AS ON INSERT TO a DO (SELECT 1; SELECT 2)", "SELECT 3"}},
-		"not ASCII":  {"SELECT 'ü', ü; SELECT 2", step.PostgreSQL, []string{"SELECT 'ü', ü", "SELECT 2"}},
-		"tables end": {"CREATE TABLE end_begin (begin_ int); SELECT 2", step.SQLite, []string{"CREATE TABLE end_begin (begin_ int)", "SELECT 2"}},
+		"a rule": {"CREATE RULE r AS ON INSERT TO a DO (SELECT 1; SELECT 2); SELECT 3", step.PostgreSQL,
+			[]string{"CREATE RULE r AS ON INSERT TO a DO (SELECT 1; SELECT 2)", "SELECT 3"}},
+		"not ASCII": {"SELECT 'ü', ü; SELECT 2", step.PostgreSQL, []string{"SELECT 'ü', ü", "SELECT 2"}},
+		"tables end": {"CREATE TABLE end_begin (begin_ int); SELECT 2", step.SQLite,
+			[]string{"CREATE TABLE end_begin (begin_ int)", "SELECT 2"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

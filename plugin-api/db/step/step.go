@@ -109,10 +109,14 @@ func (s Step) change(tx *gorm.DB) error {
 
 func (s Step) runStatement(tx *gorm.DB, i int, statement string) error {
 	// Not tx.Exec, which takes @ and ? in it for the places of values.
-	if _, err := tx.Statement.ConnPool.ExecContext(tx.Statement.Context, statement); err != nil {
-		return &StatementError{Number: i + 1, Of: len(s.Statements), Text: clip(statement), Err: tx.Dialector.(gorm.ErrorTranslator).Translate(err)} //nolint:errcheck,forcetypeassert // both dialectors have it
+	_, err := tx.Statement.ConnPool.ExecContext(tx.Statement.Context, statement)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if translator, ok := tx.Dialector.(gorm.ErrorTranslator); ok {
+		err = translator.Translate(err)
+	}
+	return &StatementError{Number: i + 1, Of: len(s.Statements), Text: clip(statement), Err: err}
 }
 
 // StatementError says which of Step.Statements failed.
@@ -202,6 +206,9 @@ func runTied(db *gorm.DB, table string, s Step) ([]string, error) {
 	}
 	if at.done {
 		return ledger.Statements(tx.own, table, s.ID)
+	}
+	if err := tx.resumable(s, at.begun); err != nil {
+		return nil, err
 	}
 	return tx.apply(s, at.position)
 }

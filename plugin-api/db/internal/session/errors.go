@@ -33,7 +33,7 @@ type Condition struct {
 var conditions = []Condition{
 	{gorm.ErrRecordNotFound, codes.NotFound, "there is no such thing"},
 	{gorm.ErrDuplicatedKey, codes.AlreadyExists, "such a thing exists already"},
-	{gorm.ErrForeignKeyViolated, codes.FailedPrecondition, "something that this refers to does not exist, or something refers to it"},
+	{gorm.ErrForeignKeyViolated, codes.FailedPrecondition, "something it refers to does not exist, or something refers to it"},
 	{gorm.ErrCheckConstraintViolated, codes.InvalidArgument, "a value is not allowed"},
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/platformd/platformd/scripts/bench/internal/load"
+	"github.com/platformd/platformd/scripts/bench/internal/posts"
 	"github.com/platformd/platformd/scripts/bench/internal/proc"
 	"github.com/platformd/platformd/scripts/bench/internal/scenario"
 )
@@ -23,14 +24,27 @@ const (
 	startTick     = 20 * time.Millisecond
 )
 
-// Baseline is the contestant that the others are compared with.
+// Baseline is the contestant that those who carry requests are compared with.
 const Baseline = "gin"
 
-// Contestant is one way to serve the routes of internal/handler.
+// BaselineOf names the baseline of a subject for people: with data there is one for each backend.
+func BaselineOf(subject scenario.Subject) string {
+	if subject == scenario.Data {
+		return "gin+gorm"
+	}
+	return Baseline
+}
+
+// Contestant is one way to serve the routes of internal/handler, or the sample module blog.
 type Contestant struct {
 	Name string
 	// What says in one line what it is.
-	What string
+	What    string
+	Subject scenario.Subject
+	// Against is the contestant that it is compared with; itself for a baseline.
+	Against string
+	// server tells that it needs a PostgreSQL server.
+	server bool
 	// cannot lists the ids of scenarios that it is not made for.
 	cannot []string
 	// needs lists the binaries that start uses: keys of builds().
@@ -38,25 +52,36 @@ type Contestant struct {
 	// tool is a program that must be installed; its package is called the same on Debian.
 	tool  string
 	start func(ctx context.Context, s *Site, address string) ([]*proc.Process, error)
-	// verify checks what the answers do not show; nil: nothing.
-	verify func(ctx context.Context, s *Site, r *Running) error
+	// prepare gives it what it needs to be asked, and checks what the answers do not show; nil: nothing.
+	prepare func(ctx context.Context, s *Site, r *Running) error
 }
 
 // Can tells whether the contestant takes part in a scenario.
-func (c *Contestant) Can(scenarioID string) bool { return !slices.Contains(c.cannot, scenarioID) }
+func (c *Contestant) Can(s *scenario.Scenario) bool {
+	return c.Subject == s.Subject && !slices.Contains(c.cannot, s.ID)
+}
 
 // All lists the contestants in the order of the report.
 func All() []Contestant {
+	all := carriers()
+	for i := range all {
+		all[i].Against = Baseline
+	}
+	return append(all, keepers()...)
+}
+
+// carriers bring requests to handlers.
+func carriers() []Contestant {
 	unary := []string{"sse", "ws"} // one message there, one back
 	return []Contestant{
 		{Name: Baseline, What: "handlers in gin's own process", needs: []string{"gin"}, start: startGin},
 		{
 			Name: "link", What: "platformd, module on the link",
-			needs: []string{"link"}, start: startPlatform("link"), verify: speaks("link"),
+			needs: []string{"link"}, start: startPlatform("link"), prepare: speaks("link"),
 		},
 		{
 			Name: "http1", What: "platformd, module on HTTP/1.1",
-			needs: []string{"http1"}, start: startPlatform("http1"), verify: speaks("http/1.1"),
+			needs: []string{"http1"}, start: startPlatform("http1"), prepare: speaks("http/1.1"),
 		},
 		{Name: "haproxy", What: "HAProxy → gin on a unix socket", needs: []string{"gin"}, tool: "haproxy", start: startHAProxy},
 		{Name: "nginx", What: "nginx → gin on a unix socket", needs: []string{"gin"}, tool: "nginx", start: startNginx},
@@ -79,8 +104,8 @@ func All() []Contestant {
 // Running is a contestant that answers.
 type Running struct {
 	*Contestant
+	load.Target
 
-	Address   string // host:port
 	Processes []*proc.Process
 }
 
@@ -91,12 +116,12 @@ func (s *Site) Start(ctx context.Context, c *Contestant) (*Running, error) {
 		return nil, err
 	}
 	processes, err := c.start(ctx, s, address)
-	running := &Running{Contestant: c, Address: address, Processes: processes}
+	running := &Running{Contestant: c, Target: load.Target{Address: address}, Processes: processes}
 	if err == nil {
 		err = running.await(ctx)
 	}
-	if err == nil && c.verify != nil {
-		err = c.verify(ctx, s, running)
+	if err == nil && c.prepare != nil {
+		err = c.prepare(ctx, s, running)
 	}
 	if err != nil {
 		running.Stop()
@@ -116,11 +141,10 @@ func (r *Running) Stop() {
 func (r *Running) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	easiest := scenario.All()[0]
 	tick := time.NewTicker(startTick)
 	defer tick.Stop()
 	for {
-		err := load.Check(ctx, &easiest, r.Address)
+		err := r.answers(ctx)
 		if err == nil {
 			return nil
 		}
@@ -137,6 +161,14 @@ func (r *Running) await(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// answers makes the easiest exchange.
+func (r *Running) answers(ctx context.Context) error {
+	if r.Subject == scenario.Data { // there is nothing in it yet, and nobody has a token
+		return posts.Client(r.Target).CheckGuard(ctx)
+	}
+	return load.Check(ctx, &scenario.All()[0], r.Target)
 }
 
 // FreeAddress finds a port that nobody listens on. Somebody else may take it before we do; then the start fails.

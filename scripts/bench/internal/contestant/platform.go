@@ -26,6 +26,8 @@ supervisor:
   restart:
     max: 1000
     window: 1h
+database:
+  url: %q
 `
 
 // startPlatform runs a daemon whose module bench is one of our two binaries.
@@ -41,10 +43,11 @@ func startPlatform(binary string) func(context.Context, *Site, string) ([]*proc.
 
 // Platform is a daemon with data and modules of its own.
 type Platform struct {
-	Name    string // of its folder
-	Binary  string // of the module bench: link or http1
-	Address string
-	Hello   bool // whether the sample module hello is there, too
+	Name     string // of its folder
+	Binary   string // of the module bench: link or http1; empty: it is not there
+	Address  string
+	Samples  []string // which sample modules are there
+	Database string   // the URL of a PostgreSQL database; empty: files
 	*proc.Process
 }
 
@@ -55,22 +58,32 @@ func (s *Site) StartPlatform(ctx context.Context, p Platform) (*Platform, error)
 		return nil, err
 	}
 	modules := filepath.Join(dir, "modules")
-	manifest := filepath.Join(s.Root, "scripts", "bench", "module", "module.yaml")
-	if err := install(filepath.Join(modules, "bench"), manifest, s.bin(p.Binary)); err != nil {
+	if err := p.install(s, modules); err != nil {
 		return nil, err
 	}
-	if p.Hello {
-		built := filepath.Join(s.Root, "modules", "hello")
-		if err := os.CopyFS(filepath.Join(modules, "hello"), os.DirFS(built)); err != nil {
-			return nil, fmt.Errorf("copy the sample module: %w (fix: run `make build`)", err)
-		}
-	}
 	config := filepath.Join(dir, "config.yaml")
-	if err := write(config, fmt.Sprintf(platformConfig, p.Address, p.data(s), modules)); err != nil {
+	if err := write(config, fmt.Sprintf(platformConfig, p.Address, p.data(s), modules, p.Database)); err != nil {
 		return nil, err
 	}
 	p.Process, err = s.run(ctx, p.Name, s.Platform(), "start", "--config", config)
 	return &p, err
+}
+
+// install lays out the daemon's modules.
+func (p *Platform) install(s *Site, modules string) error {
+	if p.Binary != "" {
+		manifest := filepath.Join(s.Root, "scripts", "bench", "module", "module.yaml")
+		if err := install(filepath.Join(modules, "bench"), manifest, s.bin(p.Binary)); err != nil {
+			return err
+		}
+	}
+	for _, sample := range p.Samples {
+		built := filepath.Join(s.Root, "modules", sample)
+		if err := os.CopyFS(filepath.Join(modules, sample), os.DirFS(built)); err != nil {
+			return fmt.Errorf("copy the sample module %s: %w (fix: run `make build`)", sample, err)
+		}
+	}
+	return nil
 }
 
 // Module is what we read of what the daemon says about a module.
@@ -94,18 +107,27 @@ func (m *Module) PID() int {
 
 // Module asks the daemon about a module.
 func (p *Platform) Module(ctx context.Context, s *Site, name string) (*Module, error) {
-	cmd := exec.CommandContext(ctx, s.Platform(), "--data-dir", p.data(s), "module", "show", name, "-o", "json")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	out, err := p.command(ctx, s, "module", "show", name, "-o", "json")
 	if err != nil {
-		return nil, fmt.Errorf("ask platformd about %s: %w: %s", name, err, strings.TrimSpace(stderr.String()))
+		return nil, fmt.Errorf("ask platformd about %s: %w", name, err)
 	}
 	m := &Module{}
 	if err := json.Unmarshal(out, m); err != nil {
 		return nil, fmt.Errorf("read what platformd says about %s: %w", name, err)
 	}
 	return m, nil
+}
+
+// command runs a command of platformd that talks to the daemon, and returns what it prints.
+func (p *Platform) command(ctx context.Context, s *Site, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, s.Platform(), append([]string{"--data-dir", p.data(s)}, args...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	return out, nil
 }
 
 // speaks checks that a contestant's requests travel as its name says: both look the same from outside.

@@ -2,18 +2,23 @@ package contestant
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+
+	"github.com/platformd/platformd/scripts/bench/internal/pgserver"
 )
 
 // Site is where a run takes place: a private folder that is removed at its end.
 type Site struct {
 	Root string // of the repository
 	Dir  string // short: sockets live below it
+
+	server *pgserver.Server // nil: there is none
 }
 
 // NewSite makes the folder of a run.
@@ -25,8 +30,27 @@ func NewSite(root string) (*Site, error) {
 	return &Site{Root: root, Dir: dir}, nil
 }
 
-// Close removes the folder.
-func (s *Site) Close() error { return os.RemoveAll(s.Dir) }
+// Close removes the folder, and the databases of the run. Whoever used them must have ended.
+func (s *Site) Close() error {
+	var err error
+	if s.server != nil {
+		err = s.server.Close()
+	}
+	return errors.Join(err, os.RemoveAll(s.Dir))
+}
+
+// Admit looks for what contestants need beside themselves, and returns those who have it. If some have not, note says why.
+func (s *Site) Admit(ctx context.Context, contestants []Contestant) (admitted []Contestant, note string) {
+	needsServer := func(c Contestant) bool { return c.server }
+	if !slices.ContainsFunc(contestants, needsServer) {
+		return contestants, ""
+	}
+	var err error
+	if s.server, err = pgserver.Connect(ctx); err == nil {
+		return contestants, ""
+	}
+	return slices.DeleteFunc(slices.Clone(contestants), needsServer), err.Error()
+}
 
 // Generator is the path of cmd/load.
 func (s *Site) Generator() string { return s.bin("load") }
@@ -37,19 +61,27 @@ func (s *Site) Platform() string { return filepath.Join(s.Root, "bin", "platform
 func (s *Site) bin(name string) string { return filepath.Join(s.Dir, "bin-"+name) }
 
 // source is a main package: its Go module's folder below scripts/bench, and the package in it.
-type source struct{ module, pkg string }
+type source struct {
+	module, pkg string
+	// main is what the package's main.go says instead, where it is not ours; replaced names that file below the repository's root.
+	main, replaced string
+}
 
 // builds lists what the benchmark builds itself. Peers with many dependencies are Go modules of their own.
 func builds() map[string]source {
 	return map[string]source{
-		"load":    {".", "./cmd/load"},
-		"gin":     {".", "./cmd/gin"},
-		"link":    {".", "./module/link"},
-		"http1":   {".", "./module/http1"},
-		"grpc":    {".", "./peers/grpc"},
-		"netrpc":  {".", "./peers/netrpc"},
-		"caddy":   {"peers/caddy", "."},
-		"grafana": {"peers/grafana", "."},
+		"load":    {module: ".", pkg: "./cmd/load"},
+		"gin":     {module: ".", pkg: "./cmd/gin"},
+		"link":    {module: ".", pkg: "./module/link"},
+		"http1":   {module: ".", pkg: "./module/http1"},
+		"grpc":    {module: ".", pkg: "./peers/grpc"},
+		"netrpc":  {module: ".", pkg: "./peers/netrpc"},
+		"caddy":   {module: "peers/caddy", pkg: "."},
+		"grafana": {module: "peers/grafana", pkg: "."},
+		"gorm": {
+			module: ".", pkg: "github.com/platformd/platformd/plugins/blog",
+			main: embeddedMain, replaced: "plugins/blog/main.go",
+		},
 	}
 }
 
@@ -70,7 +102,11 @@ func (s *Site) Build(ctx context.Context, contestants []Contestant) error {
 
 func (s *Site) build(ctx context.Context, name string) error {
 	from := builds()[name]
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", s.bin(name), from.pkg)
+	overlay, err := s.overlay(name, from)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-overlay", overlay, "-o", s.bin(name), from.pkg)
 	cmd.Dir = filepath.Join(s.Root, "scripts", "bench", from.module)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -78,6 +114,22 @@ func (s *Site) build(ctx context.Context, name string) error {
 			from.pkg, cmd.Dir, err, out, cmd.Dir)
 	}
 	return nil
+}
+
+// overlay tells the compiler which file to take for another; the result is the path of what says so, empty if none.
+func (s *Site) overlay(name string, from source) (string, error) {
+	if from.main == "" {
+		return "", nil
+	}
+	instead := filepath.Join(s.Dir, name+"-main.go")
+	text, err := json.Marshal(map[string]any{
+		"Replace": map[string]string{filepath.Join(s.Root, filepath.FromSlash(from.replaced)): instead},
+	})
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(s.Dir, name+"-overlay.json")
+	return path, errors.Join(write(instead, from.main), write(path, string(text)))
 }
 
 // CheckTools says what must be installed before the contestants can run.

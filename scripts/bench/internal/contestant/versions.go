@@ -17,6 +17,9 @@ func libraries() []report.Version {
 		{Name: "gin", Version: "github.com/gin-gonic/gin"},
 		{Name: "go-plugin", Version: "github.com/hashicorp/go-plugin"},
 		{Name: "gRPC", Version: "google.golang.org/grpc"},
+		{Name: "GORM", Version: "gorm.io/gorm"},
+		{Name: "pgx", Version: "github.com/jackc/pgx/v5"},
+		{Name: "modernc.org/sqlite", Version: "modernc.org/sqlite"},
 		{Name: "coder/websocket", Version: "github.com/coder/websocket"},
 		{Name: "Caddy", Version: "github.com/caddyserver/caddy/v2"},
 		{Name: "grafana-plugin-sdk-go", Version: "github.com/grafana/grafana-plugin-sdk-go"},
@@ -37,6 +40,13 @@ func (s *Site) Versions(ctx context.Context, contestants []Contestant) ([]report
 		if c.tool != "" {
 			all = append(all, toolVersion(ctx, c.tool, "-v"))
 		}
+	}
+	if s.server != nil {
+		version, err := s.server.Version(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, report.Version{Name: "PostgreSQL", Version: version})
 	}
 	linked, err := s.linked(contestants)
 	if err != nil {

@@ -34,7 +34,9 @@ func Measure(ctx context.Context, site *contestant.Site) (*report.Footprint, err
 	if err != nil {
 		return nil, err
 	}
-	platform, err := site.StartPlatform(ctx, contestant.Platform{Name: "footprint", Binary: "link", Address: address, Hello: true})
+	platform, err := site.StartPlatform(ctx, contestant.Platform{
+		Name: "footprint", Binary: "link", Address: address, Samples: []string{"hello"},
+	})
 	if err != nil {
 		return nil, err
 	}

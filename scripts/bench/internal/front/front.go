@@ -34,15 +34,18 @@ func Through(serve func(http.ResponseWriter, *http.Request) error) Forward {
 	return func(handler.Route) func(http.ResponseWriter, *http.Request) error { return serve }
 }
 
-// Run serves on address (host:port, or unix:PATH) until the process gets SIGTERM or SIGINT.
-func Run(address string, forward Forward) error {
+// Run serves the routes of internal/handler on address (host:port, or unix:PATH) until the process gets SIGTERM or SIGINT.
+func Run(address string, forward Forward) error { return Serve(address, engine(forward)) }
+
+// Serve is Run for a handler of the caller's.
+func Serve(address string, h http.Handler) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	listener, err := listen(ctx, address)
 	if err != nil {
 		return err
 	}
-	server := newServer(engine(forward))
+	server := newServer(h)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {
@@ -85,9 +88,14 @@ func newServer(h http.Handler) *http.Server {
 	}
 }
 
-func engine(forward Forward) *gin.Engine {
+// NewEngine is the gin of all contestants, without routes.
+func NewEngine() *gin.Engine {
 	gin.SetMode(gin.ReleaseMode)
-	e := gin.New()
+	return gin.New()
+}
+
+func engine(forward Forward) *gin.Engine {
+	e := NewEngine()
 	for _, route := range handler.Routes() {
 		serve := handler.Cutting(forward(route))
 		e.Handle(route.Method, handler.Prefix+route.Path, func(c *gin.Context) { serve(c.Writer, c.Request) })

@@ -13,25 +13,31 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/platformd/platformd/scripts/bench/internal/handler"
+	"github.com/platformd/platformd/scripts/bench/internal/posts"
 	"github.com/platformd/platformd/scripts/bench/internal/scenario"
 )
 
 // checkPatience bounds one exchange of a check.
 const checkPatience = 10 * time.Second
 
-// Check makes one exchange of the scenario and looks at every byte of the answer: a contestant that answers wrongly must not
-// be measured.
-func Check(ctx context.Context, s *scenario.Scenario, address string) error {
+// Check makes one exchange of the scenario and looks at the whole answer: a contestant that answers wrongly must not be measured.
+// It leaves nothing behind.
+func Check(ctx context.Context, s *scenario.Scenario, to Target) error {
 	ctx, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
 	var err error
-	if s.Kind == scenario.WebSocket {
-		err = checkEcho(ctx, s, address)
-	} else {
-		err = checkAnswer(ctx, s, address)
+	switch {
+	case s.Subject == scenario.Data && s.Writes:
+		err = posts.Client(to).CheckCreate(ctx)
+	case s.Subject == scenario.Data:
+		err = posts.Client(to).CheckList(ctx)
+	case s.Kind == scenario.WebSocket:
+		err = checkEcho(ctx, s, to.Address)
+	default:
+		err = checkAnswer(ctx, s, to.Address)
 	}
 	if err != nil {
-		return fmt.Errorf("%s http://%s%s: %w", s.Method, address, s.Path, err)
+		return fmt.Errorf("%s http://%s%s: %w", s.Method, to.Address, s.Path, err)
 	}
 	return nil
 }

@@ -39,6 +39,12 @@ func (s Sample) PerSecond() float64 {
 	return float64(s.Requests) / s.Elapsed.Seconds()
 }
 
+// Target is whom to ask.
+type Target struct {
+	Address string // host:port
+	Token   string // for Authorization; empty: none
+}
+
 // Generators knows where the generators are.
 type Generators struct {
 	Binary  string // cmd/load
@@ -46,19 +52,19 @@ type Generators struct {
 	Threads int    // of wrk; at most one per connection
 }
 
-// Run loads address (host:port) for d, which must be whole seconds.
-func (g *Generators) Run(ctx context.Context, s *scenario.Scenario, address string, d time.Duration) (Sample, error) {
+// Run loads the target for d, which must be whole seconds.
+func (g *Generators) Run(ctx context.Context, s *scenario.Scenario, to Target, d time.Duration) (Sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, d+slack)
 	defer cancel()
 	if s.Kind == scenario.HTTP {
-		out, err := output(exec.CommandContext(ctx, "wrk", g.wrkArgs(s, address, d)...))
+		out, err := output(exec.CommandContext(ctx, "wrk", g.wrkArgs(s, to, d)...))
 		if err != nil {
 			return Sample{}, err
 		}
 		return parseWrk(out)
 	}
 	kind := map[scenario.Kind]string{scenario.SSE: "sse", scenario.WebSocket: "ws"}[s.Kind]
-	out, err := output(exec.CommandContext(ctx, g.Binary, "-kind", kind, "-address", address, "-path", s.Path,
+	out, err := output(exec.CommandContext(ctx, g.Binary, "-kind", kind, "-address", to.Address, "-path", s.Path,
 		"-connections", strconv.Itoa(s.Connections), "-duration", d.String()))
 	if err != nil {
 		return Sample{}, err

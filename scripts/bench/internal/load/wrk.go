@@ -29,11 +29,7 @@ end
 // WriteScripts puts wrk's scripts for the scenarios into folder.
 func WriteScripts(folder string, scenarios []scenario.Scenario) error {
 	for _, s := range scenarios {
-		body := ""
-		if s.BodySize > 0 {
-			body = fmt.Sprintf("wrk.body = string.rep('x', %d)\nwrk.headers['Content-Type'] = 'application/octet-stream'", s.BodySize)
-		}
-		content := fmt.Sprintf(script, s.Method, body)
+		content := fmt.Sprintf(script, s.Method, bodyOf(&s))
 		if err := os.WriteFile(filepath.Join(folder, s.ID+".lua"), []byte(content), 0o600); err != nil {
 			return fmt.Errorf("write wrk's script: %w", err)
 		}
@@ -41,18 +37,32 @@ func WriteScripts(folder string, scenarios []scenario.Scenario) error {
 	return nil
 }
 
+// bodyOf says in Lua what requests carry. Lua reads what Go quotes, as long as it is ASCII.
+func bodyOf(s *scenario.Scenario) string {
+	switch {
+	case s.Body != "":
+		return fmt.Sprintf("wrk.body = %q\nwrk.headers['Content-Type'] = 'application/json'", s.Body)
+	case s.BodySize > 0:
+		return fmt.Sprintf("wrk.body = string.rep('x', %d)\nwrk.headers['Content-Type'] = 'application/octet-stream'", s.BodySize)
+	}
+	return ""
+}
+
 // requestTimeout is when wrk calls a request overdue. Its default of 2 s is no time for an upload to a slow contestant.
 const requestTimeout = 10 * time.Second
 
-func (g *Generators) wrkArgs(s *scenario.Scenario, address string, d time.Duration) []string {
-	return []string{
+func (g *Generators) wrkArgs(s *scenario.Scenario, to Target, d time.Duration) []string {
+	args := []string{
 		"--threads", strconv.Itoa(max(1, min(g.Threads, s.Connections))),
 		"--connections", strconv.Itoa(s.Connections),
 		"--duration", fmt.Sprintf("%ds", int(d.Seconds())),
 		"--timeout", fmt.Sprintf("%ds", int(requestTimeout.Seconds())),
 		"--script", filepath.Join(g.Scripts, s.ID+".lua"),
-		"http://" + address + s.Path,
 	}
+	if to.Token != "" {
+		args = append(args, "--header", "Authorization: Bearer "+to.Token)
+	}
+	return append(args, "http://"+to.Address+s.Path)
 }
 
 // parseWrk reads the line of our script.

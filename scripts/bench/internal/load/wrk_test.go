@@ -1,10 +1,15 @@
 package load
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/scripts/bench/internal/scenario"
 )
 
 func TestParseWrk(t *testing.T) {
@@ -38,6 +43,26 @@ func TestParseWrk(t *testing.T) {
 		_, err := parseWrk(bad)
 		require.Error(t, err, "%q", bad)
 	}
+}
+
+func TestWrkIsToldWhatToSend(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	create := scenario.Scenario{ID: "create", Method: "POST", Path: "/posts", Body: `{"a":"b"}`, Connections: 3}
+	upload := scenario.Scenario{ID: "up", Method: "PUT", BodySize: 7, Connections: 1}
+	require.NoError(t, WriteScripts(dir, []scenario.Scenario{create, upload}))
+	for id, want := range map[string]string{
+		"create": "wrk.method = \"POST\"\nwrk.body = \"{\\\"a\\\":\\\"b\\\"}\"\nwrk.headers['Content-Type'] = 'application/json'\n",
+		"up":     "wrk.method = \"PUT\"\nwrk.body = string.rep('x', 7)\nwrk.headers['Content-Type'] = 'application/octet-stream'\n",
+	} {
+		script, err := os.ReadFile(filepath.Join(dir, id+".lua"))
+		require.NoError(t, err)
+		require.True(t, strings.HasPrefix(string(script), want), "%s", script)
+	}
+	g := Generators{Scripts: dir, Threads: 2}
+	args := g.wrkArgs(&create, Target{Address: "h:1", Token: "t"}, time.Second)
+	require.Equal(t, []string{"--header", "Authorization: Bearer t", "http://h:1/posts"}, args[len(args)-3:])
+	require.NotContains(t, g.wrkArgs(&upload, Target{Address: "h:1"}, time.Second), "--header")
 }
 
 func TestPerSecond(t *testing.T) {

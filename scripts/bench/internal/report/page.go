@@ -36,7 +36,7 @@ func (r *Result) page() ([]byte, error) {
 	}
 	var text bytes.Buffer
 	err = parsed.Execute(&text, map[string]any{
-		"Result": r, "Overview": r.overview(), "Machine": r.Machine.cells(), "Contestants": r.introductions(),
+		"Result": r, "Overviews": r.overviews(), "Machine": r.Machine.cells(), "Contestants": r.introductions(),
 		"Versions": r.versions(), "Details": r.details(), "Footprint": r.Footprint.cells(),
 	})
 	if err != nil {
@@ -45,21 +45,30 @@ func (r *Result) page() ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// overview has a line per scenario and a column per contestant: ratios.
-func (r *Result) overview() [][]string {
-	head := []string{"ratio to " + r.Baseline}
-	for _, about := range r.About {
-		head = append(head, about.Name)
-	}
-	all := [][]string{head}
+// overviews have a line per scenario and a column per contestant, with ratios: a table for each baseline, as the scenarios of one
+// have the same contestants, and follow each other.
+func (r *Result) overviews() (all [][][]string) {
 	for i := range r.Scenarios {
-		line := []string{r.Scenarios[i].Title}
-		for j := range r.Scenarios[i].Rows {
-			line = append(line, r.Scenarios[i].Rows[j].ratio())
+		s := &r.Scenarios[i]
+		if i == 0 || r.Scenarios[i-1].Baseline != s.Baseline {
+			all = append(all, [][]string{s.head()})
 		}
-		all = append(all, line)
+		line := []string{s.Title}
+		for j := range s.Rows {
+			line = append(line, s.Rows[j].ratio())
+		}
+		all[len(all)-1] = append(all[len(all)-1], line)
 	}
 	return all
+}
+
+// head is the first line of an overview.
+func (s *Scenario) head() []string {
+	head := []string{"ratio to " + s.Baseline}
+	for i := range s.Rows {
+		head = append(head, s.Rows[i].Contestant)
+	}
+	return head
 }
 
 // detail is the table of one scenario.
@@ -71,7 +80,7 @@ type detail struct {
 func (r *Result) details() []detail {
 	var all []detail
 	for i := range r.Scenarios {
-		all = append(all, detail{r.Scenarios[i].Title, r.Scenarios[i].cells(r.Baseline)})
+		all = append(all, detail{r.Scenarios[i].Title, r.Scenarios[i].cells()})
 	}
 	return all
 }

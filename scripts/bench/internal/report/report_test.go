@@ -13,27 +13,34 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sample is a run of two scenarios, in which one contestant cannot take part in the second.
+// sample is a run of two scenarios, in which one contestant cannot take part in the second, and of one with two baselines.
 func sample() *Result {
 	round := func(perSecond float64, errors int) Round {
 		return Round{PerSecond: perSecond, P50Micros: 100, P99Micros: 2500, CPUMicros: 20.5, Errors: errors}
 	}
 	r := &Result{
-		Command: `make bench ARGS="--rounds 3 --write"`, Date: "2026-01-02", Baseline: "gin",
+		Command: `make bench ARGS="--rounds 3 --write"`, Date: "2026-01-02",
 		Machine:  Machine{CPU: "Abacus", Cores: 2, MemoryMiB: 1024, Kernel: "Linux 6", System: "Debian", Go: "1.26"},
 		Versions: []Version{{"nginx", "1.22"}},
 		Settings: Settings{Rounds: 3, Duration: "4s", Warmup: "1s", Seed: 1},
 		About:    []Introduction{{"gin", "the baseline"}, {"link", "ours"}, {"nginx", "a proxy"}},
+		Note:     "Somebody is missing.",
 		Scenarios: []Scenario{
-			{ID: "get1", Title: "GET & go", Rows: []Row{
-				{Contestant: "gin", Rounds: []Round{round(40_000, 0), round(10_000, 0), round(20_000, 1)}},
-				{Contestant: "link", Rounds: []Round{round(15_000, 2), round(16_000, 0), round(1, 3)}},
-				{Contestant: "nginx", Rounds: []Round{round(9_000, 0), round(11_000, 0)}},
+			{ID: "get1", Title: "GET & go", Baseline: "gin", Rows: []Row{
+				{Contestant: "gin", Against: "gin", Rounds: []Round{round(40_000, 0), round(10_000, 0), round(20_000, 1)}},
+				{Contestant: "link", Against: "gin", Rounds: []Round{round(15_000, 2), round(16_000, 0), round(1, 3)}},
+				{Contestant: "nginx", Against: "gin", Rounds: []Round{round(9_000, 0), round(11_000, 0)}},
 			}},
-			{ID: "sse", Title: "SSE", Events: 1000, Rows: []Row{
-				{Contestant: "gin", Rounds: []Round{round(400, 0)}},
-				{Contestant: "link", Rounds: []Round{round(1000, 0)}},
-				{Contestant: "nginx", Rounds: []Round{}},
+			{ID: "sse", Title: "SSE", Baseline: "gin", Events: 1000, Rows: []Row{
+				{Contestant: "gin", Against: "gin", Rounds: []Round{round(400, 0)}},
+				{Contestant: "link", Against: "gin", Rounds: []Round{round(1000, 0)}},
+				{Contestant: "nginx", Against: "gin", Rounds: []Round{}},
+			}},
+			{ID: "list", Title: "list", Baseline: "gin+gorm", Rows: []Row{
+				{Contestant: "gorm-a", Against: "gorm-a", Rounds: []Round{round(500, 0)}},
+				{Contestant: "blog-a", Against: "gorm-a", Rounds: []Round{round(400, 0)}},
+				{Contestant: "gorm-postgres", Against: "gorm-postgres", Rounds: []Round{round(200, 0)}},
+				{Contestant: "blog-postgres", Against: "gorm-postgres", Rounds: []Round{round(180, 0)}},
 			}},
 		},
 		Footprint: &Footprint{
@@ -57,6 +64,9 @@ func TestSummarize(t *testing.T) {
 	require.InDelta(t, 1_000_000, sse[1].EventsPerSecond, 0)
 	require.False(t, sse[2].Measured())
 	require.Nil(t, sse[2].Ratio)
+	list := r.Scenarios[2].Rows
+	require.InDelta(t, 0.8, *list[1].Ratio, 1e-9, "to its own baseline")
+	require.InDelta(t, 0.9, *list[3].Ratio, 1e-9, "to its own baseline")
 	require.EqualValues(t, 90, r.Footprint.StartMedian)
 }
 
@@ -91,6 +101,7 @@ func TestTable(t *testing.T) {
 		}
 	}
 	require.Equal(t, []string{"nginx", "–", "–", "–", "–", "–", "–", "–"}, nginx)
+	require.Contains(t, out.String(), "\nSomebody is missing.\n")
 	require.Contains(t, out.String(), "Start of a module, process to ready (median of 3): 90 ms")
 }
 
@@ -104,7 +115,9 @@ func TestWrite(t *testing.T) {
 	for _, want := range []string{
 		"\nmake bench ARGS=\"--rounds 3 --write\"\n", "](benchmarks.svg)", "2026-01-02", "| CPU | Abacus |", "nginx 1.22", "Linux 6",
 		"| GET & go | 1.00 | 0.75 | 0.50 |", "| SSE | 1.00 | 2.50 | – |", "| link | 15,000 | 100µs | 2.5ms | 20.5 | 5 | 0.75 |",
-		"3 rounds of 4s (after 1s of warm-up)", "5.0 MiB",
+		"3 rounds of 4s (after 1s of warm-up)", "5.0 MiB", " Somebody is missing.\n",
+		"\n\n| ratio to gin | gin | link | nginx |\n", "\n\n| ratio to gin+gorm | gorm-a | blog-a | gorm-postgres | blog-postgres |\n",
+		"| list | 1.00 | 0.80 | 1.00 | 0.90 |\n\nA ratio", "| SSE | 1.00 | 2.50 | – |\n\n| ratio",
 	} {
 		require.Contains(t, string(page), want)
 	}
@@ -112,7 +125,9 @@ func TestWrite(t *testing.T) {
 
 	plot, err := os.ReadFile(filepath.Join(root, "docs", "benchmarks.svg"))
 	require.NoError(t, err)
-	require.Equal(t, 5+1, elements(t, plot)["rect"], "a bar for whoever was measured, and the page")
+	require.Equal(t, 9+1, elements(t, plot)["rect"], "a bar for whoever was measured, and the page")
+	require.Equal(t, 3+3+4, elements(t, plot)["line"], "a piece of the baseline for each row")
+	require.Regexp(t, `class="link" x="84" [^>]*/><text[^>]*>0\.90<.*>180/s<`, string(plot), "its name has room")
 	require.Regexp(t, `>link<.*>0\.75<.*>15,000/s<`, string(plot))
 	require.Regexp(t, `>nginx<.*>–<.*>–<`, string(plot))
 	require.Contains(t, string(plot), "GET &amp; go")

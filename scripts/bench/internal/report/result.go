@@ -15,8 +15,8 @@ type Result struct {
 	Machine   Machine        `json:"machine"`
 	Versions  []Version      `json:"versions"`
 	Settings  Settings       `json:"settings"`
-	Baseline  string         `json:"baseline"`
 	Scenarios []Scenario     `json:"scenarios"`
+	Note      string         `json:"note,omitempty"`      // what is missing, and why
 	Footprint *Footprint     `json:"footprint,omitempty"` // nil if platformd did not take part
 	About     []Introduction `json:"contestants"`
 }
@@ -46,14 +46,18 @@ type Scenario struct {
 	ID     string `json:"id"`
 	Title  string `json:"title"`
 	Events int    `json:"events_per_request,omitempty"`
-	Rows   []Row  `json:"rows"`
+	// Baseline says for people what the rows are compared with.
+	Baseline string `json:"baseline"`
+	Rows     []Row  `json:"rows"`
 }
 
 // Row is one contestant in one scenario. Its numbers are medians of the rounds; errors are their sum. Without rounds the
 // contestant cannot do what the scenario asks.
 type Row struct {
-	Contestant string  `json:"contestant"`
-	Rounds     []Round `json:"rounds"`
+	Contestant string `json:"contestant"`
+	// Against is the contestant of the row that this one is compared with.
+	Against string  `json:"against"`
+	Rounds  []Round `json:"rounds"`
 	// PerSecond is in requests, EventsPerSecond in server-sent events.
 	PerSecond       float64 `json:"requests_per_second"`
 	EventsPerSecond float64 `json:"events_per_second,omitempty"`
@@ -62,7 +66,7 @@ type Row struct {
 	// CPUMicros is what all processes of the contestant used per request.
 	CPUMicros float64 `json:"cpu_us_per_request"`
 	Errors    int     `json:"errors"`
-	// Ratio is PerSecond divided by the baseline's; nil if one of the two was not measured.
+	// Ratio is PerSecond divided by that of Against; nil if one of the two was not measured.
 	Ratio *float64 `json:"ratio,omitempty"`
 }
 
@@ -90,29 +94,35 @@ func (r *Row) Measured() bool { return len(r.Rounds) > 0 }
 // Summarize computes everything that follows from the rounds.
 func (r *Result) Summarize() {
 	for i := range r.Scenarios {
-		r.Scenarios[i].summarize(r.Baseline)
+		r.Scenarios[i].summarize()
 	}
 	if r.Footprint != nil {
 		r.Footprint.StartMedian = median(r.Footprint.StartMillis)
 	}
 }
 
-func (s *Scenario) summarize(baseline string) {
-	var base float64
+func (s *Scenario) summarize() {
 	for i := range s.Rows {
-		row := &s.Rows[i]
-		row.summarize(s.Events)
-		if row.Contestant == baseline {
-			base = row.PerSecond
-		}
+		s.Rows[i].summarize(s.Events)
 	}
 	for i := range s.Rows {
 		row := &s.Rows[i]
+		base := s.perSecond(row.Against)
 		if row.Ratio = nil; base > 0 && row.Measured() {
 			ratio := row.PerSecond / base
 			row.Ratio = &ratio
 		}
 	}
+}
+
+// perSecond is a contestant's rate, 0 if it was not measured.
+func (s *Scenario) perSecond(contestant string) float64 {
+	for i := range s.Rows {
+		if s.Rows[i].Contestant == contestant {
+			return s.Rows[i].PerSecond
+		}
+	}
+	return 0
 }
 
 func (r *Row) summarize(events int) {

@@ -27,7 +27,7 @@ func (r *Result) Table(w io.Writer) error {
 			return err
 		}
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-		for _, cells := range s.cells(r.Baseline) {
+		for _, cells := range s.cells() {
 			for _, cell := range cells {
 				fmt.Fprint(table, cell, "\t")
 			}
@@ -40,8 +40,15 @@ func (r *Result) Table(w io.Writer) error {
 			return err
 		}
 	}
-	if r.Footprint == nil {
-		return nil
+	return r.closing(w)
+}
+
+// closing prints what belongs to no scenario.
+func (r *Result) closing(w io.Writer) error {
+	if r.Note != "" {
+		if _, err := fmt.Fprintln(w, r.Note); err != nil {
+			return err
+		}
 	}
 	for _, line := range r.Footprint.lines() {
 		if _, err := fmt.Fprintf(w, "%s: %s\n", line[0], line[1]); err != nil {
@@ -52,8 +59,8 @@ func (r *Result) Table(w io.Writer) error {
 }
 
 // cells is the table of a scenario, its head first.
-func (s *Scenario) cells(baseline string) [][]string {
-	head := []string{"contestant", "requests/s", "p50", "p99", "CPU-µs/request", "errors", "ratio to " + baseline}
+func (s *Scenario) cells() [][]string {
+	head := []string{"contestant", "requests/s", "p50", "p99", "CPU-µs/request", "errors", "ratio to " + s.Baseline}
 	if s.Events > 0 {
 		head = append(head, "events/s")
 	}
@@ -88,7 +95,11 @@ func (r *Row) ratio() string {
 	return fmt.Sprintf("%.2f", *r.Ratio)
 }
 
+// lines is empty if nothing was measured.
 func (f *Footprint) lines() [][2]string {
+	if f == nil {
+		return nil
+	}
 	mib := func(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
 	return [][2]string{
 		{fmt.Sprintf("Start of a module, process to ready (median of %d)", len(f.StartMillis)), fmt.Sprintf("%d ms", f.StartMedian)},

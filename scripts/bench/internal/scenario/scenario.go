@@ -3,7 +3,19 @@
 // It must not know contestants or load generators: it says what is asked, not by whom or of whom.
 package scenario
 
-import "github.com/platformd/platformd/scripts/bench/internal/handler"
+import (
+	"github.com/platformd/platformd/scripts/bench/internal/handler"
+	"github.com/platformd/platformd/scripts/bench/internal/posts"
+)
+
+// Subject is what is asked of a contestant, which is made for one of them.
+type Subject int
+
+// Subjects.
+const (
+	Carriage Subject = iota // handlers that do next to nothing: what is left is how requests get to them
+	Data                    // the sample module blog with its database
+)
 
 // Kind is how the clients of a scenario talk.
 type Kind int
@@ -22,9 +34,15 @@ type Scenario struct {
 	Title       string
 	Kind        Kind
 	Method      string
-	Path        string // with handler.Prefix
+	Path        string
 	Connections int
-	BodySize    int // of the request, in bytes
+	Subject     Subject
+	// The request has a body of BodySize bytes that say nothing, or Body, which is JSON.
+	BodySize int
+	Body     string
+	// Writes tells that requests leave something behind: what does not comes first, in all rounds, so that it finds everything as it
+	// was in the beginning.
+	Writes bool
 }
 
 // Events is how many server-sent events one request brings; 0 unless it is a stream.
@@ -58,6 +76,14 @@ func All() []Scenario {
 		{
 			ID: "ws", Title: "WebSocket echo 64 B, 64 connections", Kind: WebSocket,
 			Method: "GET", Path: handler.Prefix + "/ws", Connections: 64,
+		},
+		{
+			ID: "list", Title: "blog list: 20 of 1,000 posts, 16 connections", Subject: Data,
+			Method: "GET", Path: posts.ListPath(), Connections: 16,
+		},
+		{
+			ID: "create", Title: "blog create: a post of 500 B, 16 connections", Subject: Data, Writes: true,
+			Method: "POST", Path: posts.Path, Connections: 16, Body: posts.Draft(posts.Count),
 		},
 	}
 }

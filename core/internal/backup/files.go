@@ -1,0 +1,103 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/hashicorp/go-hclog"
+	"gorm.io/gorm"
+
+	"github.com/platformd/platformd/core/internal/storage"
+	"github.com/platformd/platformd/plugin-api/db/sqlite"
+)
+
+// stageFiles copies every SQLite file of the platform.
+func stageFiles(ctx context.Context, o Options, c *contents, dir string) error {
+	modules, total, err := findFiles(o.DataDir)
+	if err != nil {
+		return err
+	}
+	c.Modules = modules
+	done := int64(0)
+	for i, name := range c.names() {
+		source := filepath.Join(o.DataDir, name)
+		weight := sizeOf(source)
+		tell := func(part, of int64) { o.tell(name, done+weight*part/max(of, 1), total) }
+		open := storage.OpenModuleFile
+		if i == 0 {
+			open = openCore
+		}
+		if err := copyFile(ctx, source, filepath.Join(dir, name), copier{o, open, tell}); err != nil {
+			return fmt.Errorf("back up %s: %w", name, err)
+		}
+		done += weight
+		o.reach("copied " + name)
+	}
+	return nil
+}
+
+// copier is how one file is copied.
+type copier struct {
+	Options
+	open func(context.Context, string, hclog.Logger) (*gorm.DB, error)
+	tell func(done, total int64)
+}
+
+func openCore(ctx context.Context, file string, log hclog.Logger) (*gorm.DB, error) {
+	return sqlite.Open(ctx, file, sqlite.Options{Log: log, ReadOnly: true})
+}
+
+func copyFile(ctx context.Context, source, target string, c copier) (err error) {
+	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
+		return err
+	}
+	db, err := c.open(ctx, source, c.Log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sqlite.Close(db)) }()
+	return sqlite.Backup(ctx, db, target, c.tell)
+}
+
+// findFiles lists the modules that have a file, whether or not they are installed, and adds up the sizes of all files.
+func findFiles(dataDir string) (modules []string, total int64, err error) {
+	core := storage.CoreFile(dataDir)
+	if _, err := os.Lstat(core); errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, fmt.Errorf("there is no data in %s (fix: name the folder of a platform with --data-dir)", dataDir)
+	}
+	entries, err := os.ReadDir(filepath.Join(dataDir, "modules"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, fmt.Errorf("list the modules' data: %w (fix: run as the user that owns the data directory)", err)
+	}
+	total = sizeOf(core)
+	for _, entry := range entries {
+		name := entry.Name()
+		if !entry.IsDir() || !storage.ValidModule(name) {
+			continue
+		}
+		file := storage.ModuleFile(dataDir, name)
+		_, err := os.Lstat(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, 0, fmt.Errorf("look for the data of module %s: %w", name, err)
+		}
+		modules = append(modules, name)
+		total += sizeOf(file)
+	}
+	return modules, total, nil
+}
+
+// sizeOf is for showing progress only.
+func sizeOf(file string) int64 {
+	info, err := os.Lstat(file)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
