@@ -20,9 +20,14 @@ func terminal(t *testing.T) (person, program *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	require.NoError(t, err)
-	control := int(person.Fd())
-	require.NoError(t, unix.IoctlSetPointerInt(control, unix.TIOCSPTLCK, 0))
-	number, err := unix.IoctlGetInt(control, unix.TIOCGPTN)
+	conn, err := person.SyscallConn() // Fd would make its reads end for nobody's Close
+	require.NoError(t, err)
+	var number int
+	require.NoError(t, conn.Control(func(fd uintptr) {
+		if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err == nil {
+			number, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+		}
+	}))
 	require.NoError(t, err)
 	program, err = os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
 	require.NoError(t, err)
@@ -48,7 +53,10 @@ func sit(t *testing.T, waitsFor string) *sitting {
 		looking.Wait()
 		_ = s.person.Close()
 	})
-	t.Cleanup(s.leave)
+	t.Cleanup(func() {
+		_ = s.person.Close() // of a test that failed: ends every read
+		s.leave()
+	})
 	return s
 }
 
