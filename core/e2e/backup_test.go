@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -73,22 +72,24 @@ func (p *platform) post(token, title string) string {
 // posts are the titles of all posts.
 func (p *platform) posts(token string) (titles []string) {
 	p.t.Helper()
-	for path := "/api/v1/blog/posts?limit=100"; path != ""; {
-		got := p.do(http.MethodGet, path, token, "")
+	for cursor := ""; ; {
+		got := p.do(http.MethodGet, "/api/v1/blog/posts?limit=100"+cursor, token, "")
 		require.Equal(p.t, http.StatusOK, got.status, got.body)
 		var page struct {
-			Posts []struct {
+			Items []struct {
 				Title string `json:"title"`
-			} `json:"posts"`
-			Next string `json:"next"`
+			} `json:"items"`
+			Next *string `json:"next"`
 		}
-		require.NoError(p.t, json.Unmarshal([]byte(got.body), &page))
-		for _, post := range page.Posts {
+		got.decode(p.t, &page)
+		for _, post := range page.Items {
 			titles = append(titles, post.Title)
 		}
-		path = page.Next
+		if page.Next == nil {
+			return titles
+		}
+		cursor = "&cursor=" + *page.Next
 	}
-	return titles
 }
 
 // requireOwnFile checks that a module's file is that of the user its process runs as.
@@ -98,7 +99,9 @@ func (p *platform) requireOwnFile(module string) {
 	require.NoError(p.t, err)
 	file, err := os.Stat(filepath.Join(p.dir, "data", "modules", module, module+".db"))
 	require.NoError(p.t, err)
-	owner := func(info os.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid } //nolint:errcheck,forcetypeassert // Linux has it
+	owner := func(info os.FileInfo) uint32 {
+		return info.Sys().(*syscall.Stat_t).Uid //nolint:errcheck,forcetypeassert // Linux has it
+	}
 	require.Equal(p.t, owner(process), owner(file))
 	require.Equal(p.t, os.FileMode(0o600), file.Mode().Perm())
 }

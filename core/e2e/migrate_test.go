@@ -174,11 +174,12 @@ func TestMigrateIsKilledWithoutADaemon(t *testing.T) {
 		offline := &platform{t: t, dir: dir, env: append(cleanEnv(), databaseOf(dir)...)}
 		hold := filepath.Join(dir, "modules", "clerk", "hold-0003_table")
 		require.NoError(t, os.WriteFile(hold, nil, 0o644))
-		command := offline.command(context.Background(), "migrate", "up", "--module", "clerk")
+		command := offline.command(t.Context(), "migrate", "up", "--module", "clerk")
 		errOut := &logBuffer{}
 		command.Stderr = errOut
 		require.NoError(t, command.Start())
-		require.Eventually(t, func() bool { return strings.Contains(errOut.String(), "applying 0002_table: ") }, patience, 5*time.Millisecond)
+		reached := func() bool { return strings.Contains(errOut.String(), "applying 0002_table: ") }
+		require.Eventually(t, reached, patience, 5*time.Millisecond)
 
 		_, stderr, code := offline.tryCLI("migrate", "up", "--module", "clerk")
 		require.Equal(t, 8, code, stderr)
@@ -188,7 +189,8 @@ func TestMigrateIsKilledWithoutADaemon(t *testing.T) {
 
 		require.NoError(t, command.Process.Kill())
 		_ = command.Wait() // it was killed
-		require.Eventually(t, func() bool { return len(below(t, filepath.Join(dir, "modules", "clerk"))) == 0 }, patience, 5*time.Millisecond)
+		gone := func() bool { return len(below(t, filepath.Join(dir, "modules", "clerk"))) == 0 }
+		require.Eventually(t, gone, patience, 5*time.Millisecond)
 		require.NoError(t, os.Remove(hold))
 		p := launch(t, dir, options{})
 		p.awaitReady()

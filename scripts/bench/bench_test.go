@@ -114,6 +114,44 @@ func TestQuickRun(t *testing.T) {
 	require.Positive(t, result.Footprint.ThousandBytes)
 }
 
+func TestQuickRunWithData(t *testing.T) {
+	t.Parallel()
+	cmd, stdout, stderr, temp := start(t, "--quick", "--scenarios", "list,create", "-o", "json")
+	require.NoError(t, cmd.Wait(), stderr)
+	requireGone(t, temp)
+	var result report.Result
+	require.NoError(t, json.Unmarshal(stdout.Bytes(), &result))
+	require.Len(t, result.Scenarios, 2)
+	contestants := 4
+	if result.Note != "" { // no PostgreSQL
+		contestants = 2
+	}
+	for _, scenario := range result.Scenarios {
+		require.Equal(t, "gin+gorm", scenario.Baseline)
+		require.Len(t, scenario.Rows, contestants)
+		for _, row := range scenario.Rows {
+			require.Zero(t, row.Errors, "%s in %s: %s", row.Contestant, scenario.ID, stderr)
+			require.Positive(t, row.PerSecond)
+			require.Positive(t, *row.Ratio)
+		}
+	}
+}
+
+func TestWithoutAServer(t *testing.T) {
+	t.Setenv("PLATFORMD_TEST_POSTGRESQL", "postgres://nobody@127.0.0.1:1/none")
+	cmd, stdout, stderr, temp := start(t, "--quick", "--scenarios", "create", "--only", "gorm-sqlite,blog-postgres")
+	require.NoError(t, cmd.Wait(), stderr)
+	requireGone(t, temp)
+	require.Contains(t, stderr.String(), "without PostgreSQL: ")
+	require.Contains(t, stdout.String(), "No PostgreSQL server answered")
+	require.NotContains(t, stdout.String(), "blog-postgres")
+
+	cmd, _, stderr, temp = start(t, "--quick", "--only", "blog-postgres")
+	require.Error(t, cmd.Wait())
+	requireGone(t, temp)
+	require.Contains(t, stderr.String(), "nobody can take part (fix:")
+}
+
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
 	cmd, _, stderr, temp := start(t, "--only", "gin,link,grpc", "--scenarios", "get1", "--duration", "30s", "--warmup", "0s")

@@ -28,7 +28,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
-	defer func() {
+	defer func() { //nolint:contextcheck // databases are dropped after an interrupt, too
 		proc.KillDescendants()
 		err = errors.Join(err, site.Close())
 	}()

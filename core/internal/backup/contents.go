@@ -87,8 +87,8 @@ type tooNewError struct{ format int }
 
 // Error implements error.
 func (e *tooNewError) Error() string {
-	return fmt.Sprintf("it has format %d, and this platformd reads up to %d (fix: restore it with the platformd that made it, or a newer one)",
-		e.format, format)
+	return fmt.Sprintf("it has format %d, and this platformd reads up to %d "+
+		"(fix: restore it with the platformd that made it, or a newer one)", e.format, format)
 }
 
 func (c *contents) check() error {

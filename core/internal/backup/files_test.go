@@ -7,9 +7,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -101,7 +103,9 @@ func TestWhileOthersWrite(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var writers sync.WaitGroup
 	var last [3]int
-	for i, file := range []string{storage.CoreFile(o.DataDir), storage.ModuleFile(o.DataDir, "blog"), storage.ModuleFile(o.DataDir, "billing")} {
+	for i, file := range []string{
+		storage.CoreFile(o.DataDir), storage.ModuleFile(o.DataDir, "blog"), storage.ModuleFile(o.DataDir, "billing"),
+	} {
 		db := open(t, file)
 		writers.Go(func() {
 			defer func() { _ = sqlite.Close(db) }()
@@ -189,7 +193,7 @@ func forge(t *testing.T, file string, resum bool, change func(c *contents, parts
 	var parts []part
 	for reader := tar.NewReader(in); ; {
 		header, err := reader.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		require.NoError(t, err)
@@ -244,7 +248,8 @@ func TestBadArchivesChangeNothing(t *testing.T) {
 	keep := func(_ *contents, parts []part) []part { return parts }
 	_, err = Restore(t.Context(), Options{DataDir: t.TempDir()}, forge(t, good, true, keep), false)
 	require.NoError(t, err, "what follows is refused for what is wrong with it, not for being forged")
-	for name, c := range map[string]struct{ file, says string }{
+	bad := forgeries(t, good)
+	maps.Copy(bad, map[string]badArchive{
 		"empty":          {raw(nil), "no backup"},
 		"text":           {raw([]byte(strings.Repeat("hello ", 1000))), "no backup"},
 		"cut in a file":  {raw(whole[:len(whole)/2]), "EOF"},
@@ -253,6 +258,28 @@ func TestBadArchivesChangeNothing(t *testing.T) {
 		"a flipped bit":  {raw(flipped), "checksum"},
 		"a missing file": {filepath.Join(t.TempDir(), "none.tar"), "no such file"},
 		"a folder":       {t.TempDir(), "no regular file"},
+	})
+	for name, c := range bad {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := platform(t)
+			before := tree(t, filepath.Dir(o.DataDir))
+			_, err := Restore(t.Context(), o, c.file, true)
+			require.ErrorContains(t, err, c.says)
+			require.Contains(t, err.Error(), "(fix: ")
+			require.Equal(t, before, tree(t, filepath.Dir(o.DataDir)))
+			require.NoDirExists(t, filepath.Join(o.DataDir, "restoring"))
+		})
+	}
+}
+
+// badArchive is a file, and what is said of it when it is refused.
+type badArchive struct{ file, says string }
+
+// forgeries are archives that somebody changed, with checksums that are right.
+func forgeries(t *testing.T, good string) map[string]badArchive {
+	t.Helper()
+	return map[string]badArchive{
 		"newer": {forge(t, good, false, func(c *contents, parts []part) []part {
 			c.Format = format + 1
 			return parts
@@ -300,17 +327,6 @@ func TestBadArchivesChangeNothing(t *testing.T) {
 			parts[2].text = "hello"
 			return parts
 		}), "not an SQLite database"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			o := platform(t)
-			before := tree(t, filepath.Dir(o.DataDir))
-			_, err := Restore(t.Context(), o, c.file, true)
-			require.ErrorContains(t, err, c.says)
-			require.Contains(t, err.Error(), "(fix: ")
-			require.Equal(t, before, tree(t, filepath.Dir(o.DataDir)))
-			require.NoDirExists(t, filepath.Join(o.DataDir, "restoring"))
-		})
 	}
 }
 

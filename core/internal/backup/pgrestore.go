@@ -95,7 +95,8 @@ func (r restoring) checkDumps(ctx context.Context, t tools) error {
 		return err
 	}
 	for _, name := range r.archive.names() {
-		if err := run(ctx, t.restore, toolEnv(), io.Discard, []string{"--list", filepath.Join(r.stage, name)}); err != nil {
+		err := program{t.restore, toolEnv()}.run(ctx, io.Discard, []string{"--list", filepath.Join(r.stage, name)})
+		if err != nil {
 			return r.archive.refuse(fmt.Errorf("%s: %w", name, err))
 		}
 	}
@@ -136,10 +137,11 @@ func (r restoring) load(ctx context.Context, t tools) (err error) {
 	return nil
 }
 
-// restoreDump restores all of a dump or nothing. What was whose is not in it: what a role makes is its own, and who may use it has
-// been settled when its schema was made.
+// restoreDump restores all of a dump or nothing. Whose it was is left out: what a role makes is its own, and who may use it was
+// settled when its schema was made.
 func (p *place) restoreDump(ctx context.Context, env []string, file, only string) error {
-	return run(ctx, p.restore, env, io.Discard, []string{
-		"--dbname=" + databaseOf(env), "--no-password", "--no-owner", "--no-acl", "--exit-on-error", "--single-transaction", only, file,
+	return program{p.restore, env}.run(ctx, io.Discard, []string{
+		"--dbname=" + databaseOf(env), "--no-password", "--no-owner", "--no-acl", "--exit-on-error", "--single-transaction",
+		only, file,
 	})
 }

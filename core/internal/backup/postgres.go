@@ -169,5 +169,5 @@ func (p *place) dump(ctx context.Context, env []string, file string, arguments [
 	if err != nil {
 		return err
 	}
-	return errors.Join(run(ctx, p.tools.dump, env, out, append(arguments, "--format=custom", "--no-password")), out.Close())
+	return errors.Join(program{p.tools.dump, env}.run(ctx, out, append(arguments, "--format=custom", "--no-password")), out.Close())
 }

@@ -55,8 +55,11 @@ func findTool(ctx context.Context, name string, server int, folders []string) (s
 		if err != nil {
 			return "", err
 		}
+		if version == server {
+			return path, nil
+		}
 		newest = max(newest, version)
-		if version >= server && (best == "" || version < bestVersion) {
+		if version > server && (best == "" || version < bestVersion) {
 			best, bestVersion = path, version
 		}
 	}
@@ -77,7 +80,8 @@ func versionOf(ctx context.Context, path string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, passing)
 	defer cancel()
 	var out bytes.Buffer
-	if err := run(ctx, path, toolEnv(), &out, []string{"--version"}); err != nil {
+	err := program{path, toolEnv()}.run(ctx, &out, []string{"--version"})
+	if err != nil {
 		return 0, err
 	}
 	match := toolVersion.FindSubmatch(out.Bytes())
@@ -87,10 +91,16 @@ func versionOf(ctx context.Context, path string) (int, error) {
 	return strconv.Atoi(string(match[1]))
 }
 
-// run runs a program to its end. What it complains of is in the error.
-func run(ctx context.Context, path string, env []string, out io.Writer, arguments []string) error {
-	cmd := exec.CommandContext(ctx, path, arguments...)
-	cmd.Env, cmd.Stdout = env, out
+// program is one of PostgreSQL's, and the environment that it runs in.
+type program struct {
+	path string
+	env  []string
+}
+
+// run runs the program to its end. What it complains of is in the error.
+func (p program) run(ctx context.Context, out io.Writer, arguments []string) error {
+	cmd := exec.CommandContext(ctx, p.path, arguments...)
+	cmd.Env, cmd.Stdout = p.env, out
 	complaint := &head{left: maxComplaint}
 	cmd.Stderr = complaint
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // both cancel what the server does for them
@@ -100,7 +110,7 @@ func run(ctx context.Context, path string, env []string, out io.Writer, argument
 		return ctx.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", filepath.Base(path), err, strings.TrimSpace(complaint.text.String()))
+		return fmt.Errorf("%s: %w: %s", filepath.Base(p.path), err, strings.TrimSpace(complaint.text.String()))
 	}
 	return nil
 }
@@ -139,7 +149,9 @@ func environment(source string, certificates []byte, dir string) ([]string, erro
 	if err != nil {
 		return nil, errors.New("database.url cannot be read (fix: write postgres://USER:PASSWORD@HOST:PORT/DATABASE)")
 	}
-	values := map[string]string{"user": u.User.Username(), "host": u.Hostname(), "port": u.Port(), "dbname": strings.TrimPrefix(u.Path, "/")}
+	values := map[string]string{
+		"user": u.User.Username(), "host": u.Hostname(), "port": u.Port(), "dbname": strings.TrimPrefix(u.Path, "/"),
+	}
 	values["password"], _ = u.User.Password()
 	for name, value := range u.Query() {
 		if len(value) > 0 && value[0] != "" {

@@ -28,7 +28,7 @@ func (a *app) dbBackup() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup -o FILE",
 		Short: "Write all data of the platform to one file",
-		Long: "Writes the data of platformd and of all modules to one file, which may be secret: it holds all of it. The platform may be\n" +
+		Long: "Writes the data of platformd and of all modules to one file, which is as secret as they are. The platform may be\n" +
 			"running. On PostgreSQL this needs pg_dump of the server's version, or a newer one.\n\n" +
 			"Files that modules keep beside their database are not part of it.",
 	}
@@ -55,8 +55,8 @@ func (a *app) dbRestore() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Make the data of a platform that does not run what it was when FILE was written",
-		Long: "Restores what `platformd db backup` wrote. The platform must not be running; FILE is checked before anything changes. Where\n" +
-			"there is data already, --replace moves it aside; on PostgreSQL the database must be empty.\n\n" +
+		Long: "Restores what `platformd db backup` wrote. The platform must not be running; FILE is checked before anything\nchanges. " +
+			"Where there is data already, --replace moves it aside; on PostgreSQL the database must be empty.\n\n" +
 			"Who could write FILE decides who may do what on the platform: restore your own backups only.",
 		Args: cobra.ExactArgs(1),
 	}

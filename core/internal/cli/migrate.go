@@ -112,8 +112,9 @@ func (a *app) migratePlan() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Print the SQL that is pending, and run nothing",
-		Long: "Prints the SQL of the migrations that are pending, and runs nothing. SQL files are printed as they are; Go functions\nare " +
-			"run in a transaction that may not write, and what depends on their own writes cannot be foreseen: a comment says where.",
+		Long: "Prints the SQL of the migrations that are pending, and runs nothing. SQL files are printed as they are; Go\n" +
+			"functions are run in a transaction that may not write, and what depends on their own writes cannot be foreseen:\n" +
+			"a comment says where.",
 		Args: cobra.NoArgs,
 	}
 	var module string
@@ -197,8 +198,8 @@ func (a *app) migrateDown() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "down",
 		Short: "Undo the last migrations of a module, which is stopped for it",
-		Long: "Undoes the last migrations of a module, the newest first. What they hold is lost. The module is stopped before, and\nstays " +
-			"stopped: its start would apply them again. Install the older version, then start it.",
+		Long: "Undoes the last migrations of a module, the newest first. What they hold is lost. The module is stopped before,\n" +
+			"and stays stopped: its start would apply them again. Install the older version, then start it.",
 		Args: cobra.NoArgs,
 	}
 	var module string

@@ -22,8 +22,8 @@ func (a *app) migrateCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create TITLE",
 		Short: "Begin a module's next migration",
-		Long: "Makes the two files of a module's next migration, if it has `migrations: sql`; of one with `migrations: go` it\nprints " +
-			"what to add to its code.",
+		Long: "Makes the two files of a module's next migration, if it has `migrations: sql`; of one with `migrations: go`\n" +
+			"it prints what to add to its code.",
 		Example: "  platformd migrate create --module blog add_tags",
 		Args:    cobra.ExactArgs(1),
 	}

@@ -20,9 +20,14 @@ func terminal(t *testing.T) (person, program *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	require.NoError(t, err)
-	control := int(person.Fd())
-	require.NoError(t, unix.IoctlSetPointerInt(control, unix.TIOCSPTLCK, 0))
-	number, err := unix.IoctlGetInt(control, unix.TIOCGPTN)
+	conn, err := person.SyscallConn() // Fd would make its reads end for nobody's Close
+	require.NoError(t, err)
+	var number int
+	require.NoError(t, conn.Control(func(fd uintptr) {
+		if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err == nil {
+			number, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+		}
+	}))
 	require.NoError(t, err)
 	program, err = os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
 	require.NoError(t, err)
@@ -48,12 +53,15 @@ func sit(t *testing.T, waitsFor string) *sitting {
 		looking.Wait()
 		_ = s.person.Close()
 	})
-	t.Cleanup(s.leave)
+	t.Cleanup(func() {
+		_ = s.person.Close() // of a test that failed: ends every read
+		s.leave()
+	})
 	return s
 }
 
 // confirmed asks what down asks, and answers as a person would; without an answer the person interrupts.
-func confirmed(t *testing.T, answer string) (err error, seen string) {
+func confirmed(t *testing.T, answer string) (seen string, err error) {
 	t.Helper()
 	s := sit(t, "[y/N] ")
 	a := newApp(Deps{Out: io.Discard, Err: s.program, Env: []string{}})
@@ -77,21 +85,21 @@ func confirmed(t *testing.T, answer string) (err error, seen string) {
 		require.NoError(t, writeErr)
 	}
 	s.leave()
-	return err, s.all.String()
+	return s.all.String(), err
 }
 
 func TestMigrateAsksAtATerminal(t *testing.T) {
 	t.Parallel()
 	for _, yes := range []string{"y\n", "Y\n", " y \n"} {
-		err, seen := confirmed(t, yes)
+		seen, err := confirmed(t, yes)
 		require.NoError(t, err)
 		require.Contains(t, seen, "Undo the last migration of blog? [y/N] ")
 	}
 	for _, no := range []string{"n\n", "\n", "yes and no\n", "\x04"} {
-		err, _ := confirmed(t, no)
+		_, err := confirmed(t, no)
 		require.ErrorContains(t, err, "nothing was done")
 	}
-	err, _ := confirmed(t, "")
+	_, err := confirmed(t, "")
 	require.ErrorContains(t, err, "interrupted; nothing was done")
 }
 

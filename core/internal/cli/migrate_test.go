@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -211,4 +212,15 @@ func createIn(t *testing.T, dir string, args ...string) result {
 	settings := filepath.Join(t.TempDir(), "config.yaml")
 	require.NoError(t, os.WriteFile(settings, []byte("modules: { dir: "+dir+" }\ndata: { dir: "+t.TempDir()+" }\n"), 0o600))
 	return invoke(t.Context(), append([]string{"migrate", "create", "--config", settings}, args...)...)
+}
+
+// Two people may begin a migration at the same moment.
+func TestMigrateCreateOverwritesNothing(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "0001_posts.up.sql")
+	require.NoError(t, writeNew(path, "first"))
+	require.ErrorIs(t, writeNew(path, "second"), fs.ErrExist)
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "first", string(content))
 }

@@ -180,7 +180,9 @@ func TestRunOwnIsTheModulesUser(t *testing.T) {
 		require.Equal(t, p.level == isolation.Full, uid != strconv.Itoa(os.Getuid()), "user %s at level %s", uid, p.level)
 		info, err := os.Stat(file)
 		require.NoError(t, err)
-		require.Equal(t, uid, fmt.Sprint(info.Sys().(*syscall.Stat_t).Uid))
+		stat, ok := info.Sys().(*syscall.Stat_t)
+		require.True(t, ok)
+		require.Equal(t, uid, fmt.Sprint(stat.Uid))
 
 		spec := p.spec
 		spec.Output = func() io.WriteCloser { return &ownLog{} }

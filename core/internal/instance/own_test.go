@@ -147,7 +147,7 @@ func TestRunOwnAnswers(t *testing.T) {
 	for _, input := range []string{"", "hello", long} {
 		answer, err := r.run(t.Context(), input, "echo")
 		require.NoError(t, err)
-		require.True(t, answer == input, "%d bytes for %d", len(answer), len(input))
+		require.Equal(t, input, answer)
 	}
 	text, closed := r.log.read()
 	require.Empty(t, text)

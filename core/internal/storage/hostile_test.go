@@ -3,7 +3,6 @@ package storage_test
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -421,7 +420,7 @@ func (p probe) try(t *testing.T, conn *sql.Conn, text string) {
 			want = denied
 		}
 		var refused interface{ SQLState() string }
-		require.True(t, errors.As(err, &refused), "%s: %v", statement, err)
+		require.ErrorAs(t, err, &refused, statement)
 		require.Equal(t, want, refused.SQLState(), "%s: %v", statement, err)
 	}
 }

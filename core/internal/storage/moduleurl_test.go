@@ -82,5 +82,6 @@ func TestNamesFit(t *testing.T) {
 	for _, name := range []string{n.group(longest, Owner), n.group(longest, ReadWrite), n.login(longest)} {
 		require.LessOrEqual(t, len(name), 63, name)
 	}
-	require.NotEqual(t, n.login("blog"), n.login("blog"))
+	first, second := n.login("blog"), n.login("blog")
+	require.NotEqual(t, first, second)
 }

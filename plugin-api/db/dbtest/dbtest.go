@@ -126,7 +126,7 @@ func open(t testing.TB, source string) *gorm.DB {
 
 func must(t testing.TB, db *gorm.DB, statement string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), cleanupTimeout) // the test may have ended
 	defer cancel()
 	if err := db.WithContext(ctx).Exec(statement).Error; err != nil {
 		t.Errorf("%s: %v", statement, err)

@@ -24,12 +24,36 @@ import (
 // What every driver of the platform must translate, by the ways that lead there: package sqlite's table, and more.
 func TestErrorsHaveNames(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
-		run    func(db *gorm.DB) error
-		want   error
-		says   string
-		status int // that a client gets; 0: an internal error
-	}{
+	for name, test := range namedErrors() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := fresh(t, postgres.Options{MaxConns: 2})
+			require.NoError(t, db.Create([]author{{Email: "a@example.org"}, {Email: "z@example.org"}}).Error)
+			err := test.run(db)
+			require.ErrorIs(t, err, test.want)
+			require.ErrorContains(t, err, test.says)
+			require.LessOrEqual(t, strings.Count(err.Error(), test.want.Error()+": "), 1, "named once: %v", err)
+			answer, public := problem.FromError(err)
+			require.Equal(t, test.status != 0, public, "%v", err)
+			if public {
+				require.Equal(t, test.status, answer.Status)
+				require.NotContains(t, answer.Detail, "authors")
+			}
+			require.NoError(t, db.Create(&author{Email: "after@example.org"}).Error, "the database still works")
+		})
+	}
+}
+
+// namedError is a failure, and what becomes of it.
+type namedError struct {
+	run    func(db *gorm.DB) error
+	want   error
+	says   string
+	status int // that a client gets; 0: an internal error
+}
+
+func namedErrors() map[string]namedError {
+	return map[string]namedError{
 		"unique": {func(db *gorm.DB) error {
 			return db.Create(&author{Email: "a@example.org"}).Error
 		}, gorm.ErrDuplicatedKey, "idx_authors_email", http.StatusConflict},
@@ -77,24 +101,6 @@ func TestErrorsHaveNames(t *testing.T) {
 		"the session is ended": {func(db *gorm.DB) error {
 			return db.Exec("SELECT pg_terminate_backend(pg_backend_pid())").Error
 		}, postgres.ErrUnavailable, "terminating connection", http.StatusServiceUnavailable},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			db := fresh(t, postgres.Options{MaxConns: 2})
-			require.NoError(t, db.Create([]author{{Email: "a@example.org"}, {Email: "z@example.org"}}).Error)
-			err := test.run(db)
-			require.ErrorIs(t, err, test.want)
-			require.ErrorContains(t, err, test.says)
-			require.LessOrEqual(t, strings.Count(err.Error(), test.want.Error()+": "), 1, "named once: %v", err)
-			answer, public := problem.FromError(err)
-			require.Equal(t, test.status != 0, public, "%v", err)
-			if public {
-				require.Equal(t, test.status, answer.Status)
-				require.NotContains(t, answer.Detail, "authors")
-			}
-			require.NoError(t, db.Create(&author{Email: "after@example.org"}).Error, "the database still works")
-		})
 	}
 }
 
@@ -165,7 +171,7 @@ func login(t *testing.T, options string) *url.Userinfo {
 	name, password := "pdtest_"+strings.ToLower(rand.Text()[:12]), "s3cret"
 	require.NoError(t, admin.Exec("CREATE ROLE "+name+" LOGIN "+options+" PASSWORD "+postgres.Literal(password)).Error)
 	t.Cleanup(func() {
-		again, err := postgres.Open(context.Background(), dbtest.Server(t), postgres.Options{})
+		again, err := postgres.Open(context.WithoutCancel(t.Context()), dbtest.Server(t), postgres.Options{})
 		require.NoError(t, err)
 		require.NoError(t, errors.Join(again.Exec("DROP ROLE "+name).Error, postgres.Close(again)))
 	})

@@ -200,7 +200,7 @@ func TestConnectingHasALimit(t *testing.T) {
 	defer listener.Close()
 	for name, query := range map[string]string{"ours": "", "the URL's": "&connect_timeout=1"} {
 		t.Run(name, func(t *testing.T) {
-			_, err := postgres.Open(context.Background(), "postgres://u:s3cret@"+listener.Addr().String()+"/d?sslmode=disable"+query,
+			_, err := postgres.Open(t.Context(), "postgres://u:s3cret@"+listener.Addr().String()+"/d?sslmode=disable"+query,
 				postgres.Options{})
 			require.ErrorIs(t, err, postgres.ErrUnavailable)
 			require.ErrorContains(t, err, "open database d at 127.0.0.1:")

@@ -20,7 +20,9 @@ func TestAnEditedStepCanBeUndone(t *testing.T) {
 	declared := []ledger.Declared{{ID: "a", Checksum: "1"}, {ID: "b", Checksum: "2"}, {ID: "c", Checksum: "3"}}
 	run := func(id string, down bool) error {
 		statement := map[bool]string{false: "CREATE TABLE " + id + " (n integer)", true: "DROP TABLE " + id}[down]
-		_, err := step.Run(t.Context(), db, ledger.Table, step.Step{ID: id, Down: down, Declared: declared, Statements: []string{statement}})
+		_, err := step.Run(t.Context(), db, ledger.Table, step.Step{
+			ID: id, Down: down, Declared: declared, Statements: []string{statement},
+		})
 		return err
 	}
 	require.NoError(t, run("a", false))

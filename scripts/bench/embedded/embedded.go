@@ -1,5 +1,5 @@
-// Package embedded runs a module of platformd the way one would write the same service without a platform: one process, gin, and the
-// module's own handlers, with its own migrations and database. It is what platformd's modules with data are compared with.
+// Package embedded runs a module of platformd the way one would write the same service without a platform: one process, gin, and
+// the module's own handlers, with its own migrations and database. It is what platformd's modules with data are compared with.
 //
 // The benchmark builds the sample module blog with a main that calls Main instead of pluginapi.Serve; so both contestants run
 // the same handlers, and none of their code is copied. The package must not use anything of a platform but the types in which
@@ -86,7 +86,7 @@ func start(ctx context.Context, order Order, module pluginapi.Module) (http.Hand
 			return nil, fmt.Errorf("initialize the module: %w", errors.Join(err, call(ctx, module.Stop)))
 		}
 	}
-	return newServer(declared, order.Token, log).engine(module.Routes)
+	return newServer(declared, order.Token, log).engine(module.Routes) //nolint:contextcheck // a request has a context of its own
 }
 
 // migrate does for a module's database what the core does: it makes the ledger, and runs every step.

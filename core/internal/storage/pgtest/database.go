@@ -75,7 +75,7 @@ func Open(t testing.TB, url string) *gorm.DB {
 // open is for cleanups too, when the test's own context has ended.
 func open(t testing.TB, url string, conns int) *gorm.DB {
 	t.Helper()
-	db, err := postgres.Open(context.Background(), url, postgres.Options{MaxConns: conns})
+	db, err := postgres.Open(context.WithoutCancel(t.Context()), url, postgres.Options{MaxConns: conns})
 	if err != nil {
 		t.Fatal(err)
 	}

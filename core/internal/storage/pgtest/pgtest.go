@@ -45,8 +45,8 @@ type Cluster struct {
 	dir      string // "" until it is made
 	password string
 	port     int
-	server   *exec.Cmd // nil while it is down
-	lifeline io.Closer // its end ends the server
+	server   *exec.Cmd      // nil while it is down
+	lifeline io.WriteCloser // a line, or its end, ends the server
 }
 
 // Require starts the cluster if it does not run. Where PostgreSQL is not installed the test is skipped, or fails if
@@ -132,7 +132,8 @@ func (c *Cluster) down() error {
 	if c.server == nil {
 		return nil
 	}
-	err := c.lifeline.Close()
+	_, err := io.WriteString(c.lifeline, "\n")
+	err = errors.Join(err, c.lifeline.Close())
 	var ended *exec.ExitError
 	if waited := c.server.Wait(); !errors.As(waited, &ended) { // its verdict is that of a server that was shot
 		err = errors.Join(err, waited)
@@ -177,11 +178,14 @@ func (c *Cluster) create() error {
 
 func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
 
-// keeper runs the server for as long as its standard input is open: a test process that is killed closes it too.
-const keeper = `"$@" & server=$!
-read -r _
+// keeper runs the server until a line comes, or the end of its standard input: that is the end of a test process that was killed,
+// after which nobody else would remove the cluster's folder.
+const keeper = `dir=$1; shift
+"$@" & server=$!
+read -r _; killed=$?
 kill -QUIT $server
-wait $server`
+wait $server
+[ $killed -eq 0 ] || { cd / && rm -rf "$dir"; }`
 
 func (c *Cluster) up() error {
 	log, err := os.Create(filepath.Join(c.dir, "log"))
@@ -189,7 +193,7 @@ func (c *Cluster) up() error {
 		return err
 	}
 	defer log.Close()
-	server := exec.CommandContext(context.Background(), "/bin/sh", "-c", keeper, "sh",
+	server := exec.CommandContext(context.Background(), "/bin/sh", "-c", keeper, "sh", c.dir,
 		filepath.Join(c.bin, "postgres"), "-D", c.data(),
 		"-p", strconv.Itoa(c.port), "-h", "127.0.0.1", "-k", c.dir, "-F", "-c", "max_connections=200",
 		"-c", "shared_buffers=32MB", "-c", "wal_level=logical", "-c", "max_prepared_transactions=5")

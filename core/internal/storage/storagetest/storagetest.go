@@ -64,7 +64,7 @@ func Login(t *testing.T, s *storage.Storage, module string, access storage.Acces
 	t.Helper()
 	login, err := s.Login(t.Context(), module, access)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, login.Close(context.Background())) })
+	t.Cleanup(func() { require.NoError(t, login.Close(context.WithoutCancel(t.Context()))) })
 	return login
 }
 

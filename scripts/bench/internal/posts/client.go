@@ -15,6 +15,9 @@ type Client struct {
 	Token   string
 }
 
+// request is what to send.
+type request struct{ method, path, body string }
+
 // answer is a response that has been read whole.
 type answer struct {
 	status int
@@ -22,8 +25,8 @@ type answer struct {
 	body   []byte
 }
 
-func (c Client) do(ctx context.Context, method, path, body string) (*answer, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.Address+path, strings.NewReader(body))
+func (c Client) do(ctx context.Context, r request) (*answer, error) {
+	req, err := http.NewRequestWithContext(ctx, r.method, "http://"+c.Address+r.path, strings.NewReader(r.body))
 	if err != nil {
 		return nil, err
 	}
@@ -37,30 +40,30 @@ func (c Client) do(ctx context.Context, method, path, body string) (*answer, err
 	defer func() { _ = res.Body.Close() }()
 	content, err := io.ReadAll(res.Body)
 	if err != nil {
-		return nil, fmt.Errorf("read the answer to %s %s: %w", method, path, err)
+		return nil, fmt.Errorf("read the answer to %s %s: %w", r.method, r.path, err)
 	}
 	return &answer{status: res.StatusCode, header: res.Header, body: content}, nil
 }
 
 // expect is do for an answer with the given status.
-func (c Client) expect(ctx context.Context, status int, method, path, body string) (*answer, error) {
-	got, err := c.do(ctx, method, path, body)
+func (c Client) expect(ctx context.Context, status int, r request) (*answer, error) {
+	got, err := c.do(ctx, r)
 	if err == nil && got.status != status {
-		err = fmt.Errorf("%s %s answered %d, not %d: %.200s", method, path, got.status, status, got.body)
+		err = fmt.Errorf("%s %s answered %d, not %d: %.200s", r.method, r.path, got.status, status, got.body)
 	}
 	return got, err
 }
 
 // CheckGuard makes sure that the posts are there, and not for everybody.
 func (c Client) CheckGuard(ctx context.Context) error {
-	_, err := Client{Address: c.Address}.expect(ctx, http.StatusUnauthorized, http.MethodGet, ListPath(), "")
+	_, err := Client{Address: c.Address}.expect(ctx, http.StatusUnauthorized, request{method: http.MethodGet, path: ListPath()})
 	return err
 }
 
 // Fill writes Count posts.
 func (c Client) Fill(ctx context.Context) error {
 	for i := range Count {
-		if _, err := c.expect(ctx, http.StatusCreated, http.MethodPost, Path, Draft(i)); err != nil {
+		if _, err := c.expect(ctx, http.StatusCreated, request{http.MethodPost, Path, Draft(i)}); err != nil {
 			return fmt.Errorf("write post %d of %d: %w", i+1, Count, err)
 		}
 	}
@@ -69,7 +72,7 @@ func (c Client) Fill(ctx context.Context) error {
 
 // CheckList reads the newest posts, which must be those that Fill wrote last.
 func (c Client) CheckList(ctx context.Context) error {
-	got, err := c.expect(ctx, http.StatusOK, http.MethodGet, ListPath(), "")
+	got, err := c.expect(ctx, http.StatusOK, request{method: http.MethodGet, path: ListPath()})
 	if err != nil {
 		return err
 	}
@@ -93,7 +96,7 @@ func (c Client) CheckList(ctx context.Context) error {
 
 // CheckCreate writes one post more, and deletes it: the list stays as it was.
 func (c Client) CheckCreate(ctx context.Context) error {
-	got, err := c.expect(ctx, http.StatusCreated, http.MethodPost, Path, Draft(Count))
+	got, err := c.expect(ctx, http.StatusCreated, request{http.MethodPost, Path, Draft(Count)})
 	if err != nil {
 		return err
 	}
@@ -108,7 +111,7 @@ func (c Client) CheckCreate(ctx context.Context) error {
 	if location := got.header.Get("Location"); location != at {
 		return fmt.Errorf("the new post is said to be at %q, not at %s", location, at)
 	}
-	_, err = c.expect(ctx, http.StatusNoContent, http.MethodDelete, at, "")
+	_, err = c.expect(ctx, http.StatusNoContent, request{method: http.MethodDelete, path: at})
 	return err
 }
 

@@ -12,9 +12,10 @@ import (
 const (
 	// Path is where the posts are.
 	Path = "/api/v1/blog/posts"
-	// Count is how many posts there are before anybody is measured, Page how many of them a list brings.
+	// Count is how many posts there are before anybody is measured.
 	Count = 1000
-	Page  = 20
+	// Page is how many of them a list brings.
+	Page = 20
 	// bodySize is the length of a post's text: a paragraph or two.
 	bodySize = 500
 )
