@@ -7,9 +7,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -191,7 +193,7 @@ func forge(t *testing.T, file string, resum bool, change func(c *contents, parts
 	var parts []part
 	for reader := tar.NewReader(in); ; {
 		header, err := reader.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		require.NoError(t, err)
@@ -230,10 +232,35 @@ func forge(t *testing.T, file string, resum bool, change func(c *contents, parts
 	return forged
 }
 
+// badArchive is one that must be refused, and why.
+type badArchive struct{ file, says string }
+
 func TestBadArchivesChangeNothing(t *testing.T) {
 	t.Parallel()
 	o := platform(t)
 	good := backUp(t, o)
+	keep := func(_ *contents, parts []part) []part { return parts }
+	_, err := Restore(t.Context(), Options{DataDir: t.TempDir()}, forge(t, good, true, keep), false)
+	require.NoError(t, err, "what follows is refused for what is wrong with it, not for being forged")
+	all := brokenArchives(t, good)
+	maps.Copy(all, forgedArchives(t, good))
+	for name, c := range all {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := platform(t)
+			before := tree(t, filepath.Dir(o.DataDir))
+			_, err := Restore(t.Context(), o, c.file, true)
+			require.ErrorContains(t, err, c.says)
+			require.Contains(t, err.Error(), "(fix: ")
+			require.Equal(t, before, tree(t, filepath.Dir(o.DataDir)))
+			require.NoDirExists(t, filepath.Join(o.DataDir, "restoring"))
+		})
+	}
+}
+
+// brokenArchives were damaged on their way.
+func brokenArchives(t *testing.T, good string) map[string]badArchive {
+	t.Helper()
 	whole, err := os.ReadFile(good)
 	require.NoError(t, err)
 	raw := func(text []byte) string {
@@ -243,10 +270,7 @@ func TestBadArchivesChangeNothing(t *testing.T) {
 	}
 	flipped := bytes.Clone(whole)
 	flipped[len(flipped)/2] ^= 1
-	keep := func(_ *contents, parts []part) []part { return parts }
-	_, err = Restore(t.Context(), Options{DataDir: t.TempDir()}, forge(t, good, true, keep), false)
-	require.NoError(t, err, "what follows is refused for what is wrong with it, not for being forged")
-	for name, c := range map[string]struct{ file, says string }{
+	return map[string]badArchive{
 		"empty":          {raw(nil), "no backup"},
 		"text":           {raw([]byte(strings.Repeat("hello ", 1000))), "no backup"},
 		"cut in a file":  {raw(whole[:len(whole)/2]), "EOF"},
@@ -255,6 +279,13 @@ func TestBadArchivesChangeNothing(t *testing.T) {
 		"a flipped bit":  {raw(flipped), "checksum"},
 		"a missing file": {filepath.Join(t.TempDir(), "none.tar"), "no such file"},
 		"a folder":       {t.TempDir(), "no regular file"},
+	}
+}
+
+// forgedArchives were made to do harm, or by another platformd.
+func forgedArchives(t *testing.T, good string) map[string]badArchive {
+	t.Helper()
+	return map[string]badArchive{
 		"newer": {forge(t, good, false, func(c *contents, parts []part) []part {
 			c.Format = format + 1
 			return parts
@@ -302,17 +333,6 @@ func TestBadArchivesChangeNothing(t *testing.T) {
 			parts[2].text = "hello"
 			return parts
 		}), "not an SQLite database"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			o := platform(t)
-			before := tree(t, filepath.Dir(o.DataDir))
-			_, err := Restore(t.Context(), o, c.file, true)
-			require.ErrorContains(t, err, c.says)
-			require.Contains(t, err.Error(), "(fix: ")
-			require.Equal(t, before, tree(t, filepath.Dir(o.DataDir)))
-			require.NoDirExists(t, filepath.Join(o.DataDir, "restoring"))
-		})
 	}
 }
 

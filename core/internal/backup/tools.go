@@ -80,7 +80,7 @@ func versionOf(ctx context.Context, path string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, passing)
 	defer cancel()
 	var out bytes.Buffer
-	if err := run(ctx, path, toolEnv(), &out, []string{"--version"}); err != nil {
+	if err := (program{path, toolEnv()}).run(ctx, &out, "--version"); err != nil {
 		return 0, err
 	}
 	match := toolVersion.FindSubmatch(out.Bytes())
@@ -90,10 +90,16 @@ func versionOf(ctx context.Context, path string) (int, error) {
 	return strconv.Atoi(string(match[1]))
 }
 
+// program is one of them, and where it connects to.
+type program struct {
+	path string
+	env  []string
+}
+
 // run runs a program to its end. What it complains of is in the error.
-func run(ctx context.Context, path string, env []string, out io.Writer, arguments []string) error {
-	cmd := exec.CommandContext(ctx, path, arguments...)
-	cmd.Env, cmd.Stdout = env, out
+func (p program) run(ctx context.Context, out io.Writer, arguments ...string) error {
+	cmd := exec.CommandContext(ctx, p.path, arguments...)
+	cmd.Env, cmd.Stdout = p.env, out
 	complaint := &head{left: maxComplaint}
 	cmd.Stderr = complaint
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // both cancel what the server does for them
@@ -103,7 +109,7 @@ func run(ctx context.Context, path string, env []string, out io.Writer, argument
 		return ctx.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", filepath.Base(path), err, strings.TrimSpace(complaint.text.String()))
+		return fmt.Errorf("%s: %w: %s", filepath.Base(p.path), err, strings.TrimSpace(complaint.text.String()))
 	}
 	return nil
 }
