@@ -232,34 +232,19 @@ func forge(t *testing.T, file string, resum bool, change func(c *contents, parts
 	return forged
 }
 
+// badArchive is one that must be refused, and why.
+type badArchive struct{ file, says string }
+
 func TestBadArchivesChangeNothing(t *testing.T) {
 	t.Parallel()
 	o := platform(t)
 	good := backUp(t, o)
-	whole, err := os.ReadFile(good)
-	require.NoError(t, err)
-	raw := func(text []byte) string {
-		file := filepath.Join(t.TempDir(), "bad.tar")
-		require.NoError(t, os.WriteFile(file, text, 0o600))
-		return file
-	}
-	flipped := bytes.Clone(whole)
-	flipped[len(flipped)/2] ^= 1
 	keep := func(_ *contents, parts []part) []part { return parts }
-	_, err = Restore(t.Context(), Options{DataDir: t.TempDir()}, forge(t, good, true, keep), false)
+	_, err := Restore(t.Context(), Options{DataDir: t.TempDir()}, forge(t, good, true, keep), false)
 	require.NoError(t, err, "what follows is refused for what is wrong with it, not for being forged")
-	bad := forgeries(t, good)
-	maps.Copy(bad, map[string]badArchive{
-		"empty":          {raw(nil), "no backup"},
-		"text":           {raw([]byte(strings.Repeat("hello ", 1000))), "no backup"},
-		"cut in a file":  {raw(whole[:len(whole)/2]), "EOF"},
-		"cut in a list":  {raw(whole[:700]), "EOF"},
-		"cut after one":  {raw(whole[:bytes.Index(whole, []byte("modules/billing/billing.db\x00"))]), "EOF"},
-		"a flipped bit":  {raw(flipped), "checksum"},
-		"a missing file": {filepath.Join(t.TempDir(), "none.tar"), "no such file"},
-		"a folder":       {t.TempDir(), "no regular file"},
-	})
-	for name, c := range bad {
+	all := brokenArchives(t, good)
+	maps.Copy(all, forgedArchives(t, good))
+	for name, c := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := platform(t)
@@ -273,11 +258,32 @@ func TestBadArchivesChangeNothing(t *testing.T) {
 	}
 }
 
-// badArchive is a file, and what is said of it when it is refused.
-type badArchive struct{ file, says string }
+// brokenArchives were damaged on their way.
+func brokenArchives(t *testing.T, good string) map[string]badArchive {
+	t.Helper()
+	whole, err := os.ReadFile(good)
+	require.NoError(t, err)
+	raw := func(text []byte) string {
+		file := filepath.Join(t.TempDir(), "bad.tar")
+		require.NoError(t, os.WriteFile(file, text, 0o600))
+		return file
+	}
+	flipped := bytes.Clone(whole)
+	flipped[len(flipped)/2] ^= 1
+	return map[string]badArchive{
+		"empty":          {raw(nil), "no backup"},
+		"text":           {raw([]byte(strings.Repeat("hello ", 1000))), "no backup"},
+		"cut in a file":  {raw(whole[:len(whole)/2]), "EOF"},
+		"cut in a list":  {raw(whole[:700]), "EOF"},
+		"cut after one":  {raw(whole[:bytes.Index(whole, []byte("modules/billing/billing.db\x00"))]), "EOF"},
+		"a flipped bit":  {raw(flipped), "checksum"},
+		"a missing file": {filepath.Join(t.TempDir(), "none.tar"), "no such file"},
+		"a folder":       {t.TempDir(), "no regular file"},
+	}
+}
 
-// forgeries are archives that somebody changed, with checksums that are right.
-func forgeries(t *testing.T, good string) map[string]badArchive {
+// forgedArchives were made to do harm, or by another platformd.
+func forgedArchives(t *testing.T, good string) map[string]badArchive {
 	t.Helper()
 	return map[string]badArchive{
 		"newer": {forge(t, good, false, func(c *contents, parts []part) []part {

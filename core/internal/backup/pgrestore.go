@@ -94,9 +94,9 @@ func (r restoring) checkDumps(ctx context.Context, t tools) error {
 	if err != nil {
 		return err
 	}
+	list := program{t.restore, toolEnv()}
 	for _, name := range r.archive.names() {
-		err := program{t.restore, toolEnv()}.run(ctx, io.Discard, []string{"--list", filepath.Join(r.stage, name)})
-		if err != nil {
+		if err := list.run(ctx, io.Discard, "--list", filepath.Join(r.stage, name)); err != nil {
 			return r.archive.refuse(fmt.Errorf("%s: %w", name, err))
 		}
 	}
@@ -140,8 +140,6 @@ func (r restoring) load(ctx context.Context, t tools) (err error) {
 // restoreDump restores all of a dump or nothing. Whose it was is left out: what a role makes is its own, and who may use it was
 // settled when its schema was made.
 func (p *place) restoreDump(ctx context.Context, env []string, file, only string) error {
-	return program{p.restore, env}.run(ctx, io.Discard, []string{
-		"--dbname=" + databaseOf(env), "--no-password", "--no-owner", "--no-acl", "--exit-on-error", "--single-transaction",
-		only, file,
-	})
+	return program{p.restore, env}.run(ctx, io.Discard, "--dbname="+databaseOf(env), "--no-password", "--no-owner", "--no-acl",
+		"--exit-on-error", "--single-transaction", only, file)
 }

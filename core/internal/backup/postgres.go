@@ -169,5 +169,6 @@ func (p *place) dump(ctx context.Context, env []string, file string, arguments [
 	if err != nil {
 		return err
 	}
-	return errors.Join(program{p.tools.dump, env}.run(ctx, out, append(arguments, "--format=custom", "--no-password")), out.Close())
+	err = program{p.tools.dump, env}.run(ctx, out, append(arguments, "--format=custom", "--no-password")...)
+	return errors.Join(err, out.Close())
 }

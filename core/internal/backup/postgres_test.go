@@ -142,6 +142,30 @@ func TestOnPostgreSQLWhileOthersWrite(t *testing.T) {
 	}
 }
 
+// What is written after the first part was copied is in none of the later ones.
+func TestOnPostgreSQLAllAtOneMoment(t *testing.T) {
+	t.Parallel()
+	o, s := onServerWithData(t, pgtest.CreateRole)
+	blog, billing := as(t, s, "blog", storage.ReadWrite), as(t, s, "billing", storage.ReadWrite)
+	later := 0
+	o.at = func(stage string) {
+		if stage == "copied "+coreDump || stage == "copied "+ledgersDump {
+			later++
+			pair(t, blog)
+			pair(t, billing)
+		}
+	}
+	file := backUp(t, o)
+	require.Equal(t, 2, later)
+	fresh := onServer(t, pgtest.CreateRole)
+	_, err := Restore(t.Context(), fresh, file, false)
+	require.NoError(t, err)
+	restored := store(t, fresh)
+	for _, module := range []string{"billing", "blog"} {
+		require.Equal(t, 1, count(t, as(t, restored, module, storage.ReadWrite), "a"))
+	}
+}
+
 // requireNoSecret: who reads a backup cannot log in anywhere by it.
 func requireNoSecret(t *testing.T, file string) {
 	t.Helper()

@@ -80,8 +80,7 @@ func versionOf(ctx context.Context, path string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, passing)
 	defer cancel()
 	var out bytes.Buffer
-	err := program{path, toolEnv()}.run(ctx, &out, []string{"--version"})
-	if err != nil {
+	if err := (program{path, toolEnv()}).run(ctx, &out, "--version"); err != nil {
 		return 0, err
 	}
 	match := toolVersion.FindSubmatch(out.Bytes())
@@ -91,14 +90,14 @@ func versionOf(ctx context.Context, path string) (int, error) {
 	return strconv.Atoi(string(match[1]))
 }
 
-// program is one of PostgreSQL's, and the environment that it runs in.
+// program is one of them, and where it connects to.
 type program struct {
 	path string
 	env  []string
 }
 
-// run runs the program to its end. What it complains of is in the error.
-func (p program) run(ctx context.Context, out io.Writer, arguments []string) error {
+// run runs a program to its end. What it complains of is in the error.
+func (p program) run(ctx context.Context, out io.Writer, arguments ...string) error {
 	cmd := exec.CommandContext(ctx, p.path, arguments...)
 	cmd.Env, cmd.Stdout = p.env, out
 	complaint := &head{left: maxComplaint}
