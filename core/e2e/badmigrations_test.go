@@ -32,7 +32,8 @@ func badFiles(backend string) []wrongFiles {
 	}
 	return []wrongFiles{
 		{"edited", map[string]string{"0002_table.up.sql": "CREATE TABLE scribe_table2 (n bigint);"}, []string{
-			"migration 0002_table was edited after it had been applied", "statement 1 was ", `is "CREATE TABLE scribe_table2 (n bigint)"`}},
+			"migration 0002_table was edited after it had been applied", "statement 1 was ", `is "CREATE TABLE scribe_table2 (n bigint)"`,
+		}},
 		{"missing", map[string]string{"0003_table.up.sql": "", "0003_table.down.sql": ""}, []string{"lacks 0003_table"}},
 		{"newer than the binary", map[string]string{"0006_index.up.sql": "", "0006_index.down.sql": ""}, []string{
 			"the database is newer than the binary, which lacks 0006_index"}},
