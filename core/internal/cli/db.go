@@ -55,8 +55,8 @@ func (a *app) dbRestore() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Make the data of a platform that does not run what it was when FILE was written",
-		Long: "Restores what `platformd db backup` wrote. The platform must not be running; FILE is checked before anything\nchanges. " +
-			"Where there is data already, --replace moves it aside; on PostgreSQL the database must be empty.\n\n" +
+		Long: "Restores what `platformd db backup` wrote. The platform must not be running; FILE is checked before anything\n" +
+			"changes. Where there is data already, --replace moves it aside; on PostgreSQL the database must be empty.\n\n" +
 			"Who could write FILE decides who may do what on the platform: restore your own backups only.",
 		Args: cobra.ExactArgs(1),
 	}
