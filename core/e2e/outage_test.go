@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/platformd/platformd/core/internal/storage/pgtest"
+	"github.com/platformd/platformd/core/internal/pgtest"
 )
 
 // TestDataADatabaseThatComesAndGoes: a platform that starts before its database says so and waits; one that loses it says so, and

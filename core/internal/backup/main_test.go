@@ -13,7 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/platformd/platformd/core/internal/config"
-	"github.com/platformd/platformd/core/internal/storage/pgtest"
+	"github.com/platformd/platformd/core/internal/pgtest"
 )
 
 // cluster is where these tests meet passwords.

@@ -15,8 +15,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/platformd/platformd/core/internal/isolation"
+	"github.com/platformd/platformd/core/internal/pgtest"
 	"github.com/platformd/platformd/core/internal/storage"
-	"github.com/platformd/platformd/core/internal/storage/pgtest"
 )
 
 // cluster is a PostgreSQL server for tests that need one.

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformd/platformd/core/internal/migrate"
+	"github.com/platformd/platformd/core/internal/pgtest"
 	"github.com/platformd/platformd/core/internal/storage"
-	"github.com/platformd/platformd/core/internal/storage/pgtest"
 )
 
 // holding begins a migration that lasts until release, or until its context ends; ended says how.

@@ -21,9 +21,9 @@ import (
 
 	"github.com/platformd/platformd/core/internal/config"
 	"github.com/platformd/platformd/core/internal/migrate"
+	"github.com/platformd/platformd/core/internal/pgtest"
 	"github.com/platformd/platformd/core/internal/sqlfiles"
 	"github.com/platformd/platformd/core/internal/storage"
-	"github.com/platformd/platformd/core/internal/storage/pgtest"
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/db"
 	"github.com/platformd/platformd/plugin-api/db/ledger"

@@ -5,8 +5,8 @@ import (
 	"testing"
 
 	"github.com/platformd/platformd/core/internal/config"
+	"github.com/platformd/platformd/core/internal/pgtest"
 	"github.com/platformd/platformd/core/internal/storage"
-	"github.com/platformd/platformd/core/internal/storage/pgtest"
 	"github.com/platformd/platformd/core/internal/storage/storagetest"
 )
 

@@ -5,7 +5,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/platformd/platformd/core/internal/storage/pgtest"
+	"github.com/platformd/platformd/core/internal/pgtest"
 )
 
 // cluster is where these tests meet passwords.

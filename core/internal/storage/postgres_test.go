@@ -16,8 +16,8 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/platformd/platformd/core/internal/config"
+	"github.com/platformd/platformd/core/internal/pgtest"
 	"github.com/platformd/platformd/core/internal/storage"
-	"github.com/platformd/platformd/core/internal/storage/pgtest"
 	"github.com/platformd/platformd/core/internal/storage/storagetest"
 	"github.com/platformd/platformd/plugin-api/db/backend"
 	"github.com/platformd/platformd/plugin-api/db/postgres"

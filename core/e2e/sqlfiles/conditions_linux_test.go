@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/platformd/platformd/core/internal/pgtest"
 	"github.com/platformd/platformd/core/internal/sqlfiles"
 	"github.com/platformd/platformd/core/internal/storage"
-	"github.com/platformd/platformd/core/internal/storage/pgtest"
 	"github.com/platformd/platformd/plugin-api/db/backend"
 	"github.com/platformd/platformd/plugin-api/db/ledger"
 )

@@ -15,9 +15,9 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/platformd/platformd/core/internal/config"
+	"github.com/platformd/platformd/core/internal/pgtest"
 	"github.com/platformd/platformd/core/internal/sqlfiles"
 	"github.com/platformd/platformd/core/internal/storage"
-	"github.com/platformd/platformd/core/internal/storage/pgtest"
 	"github.com/platformd/platformd/plugin-api/db/backend"
 	"github.com/platformd/platformd/plugin-api/db/ledger"
 )
@@ -180,4 +180,15 @@ func walSize(t *testing.T, file string) int64 {
 	}
 	require.NoError(t, err)
 	return info.Size()
+}
+
+// folder lays out a module's folder with migrations.
+func folder(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, sqlfiles.Folder), 0o755))
+	for name, content := range files {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, sqlfiles.Folder, name), []byte(content), 0o644))
+	}
+	return dir
 }
