@@ -49,11 +49,11 @@ func (p *platform) requireMigratedOnce(module string) {
 	require.Equal(p.t, clerkSteps, applied)
 }
 
-// TestDataG25EightDaemons starts eight daemons at once on one empty database, again and again.
+// TestDataG25EightDaemons starts eight daemons at once on one empty database, again and again. It runs alone: some forty
+// processes that start at once would make others late that have promised to be in time.
 func TestDataG25EightDaemons(t *testing.T) {
-	t.Parallel()
 	server(t) // or skip, before anything is reported
-	rounds := count(2, 50)
+	rounds := count(1, 50)
 	var took figures
 	report(t, proof{"G25", "8 daemons started at once on one empty PostgreSQL database", rounds}, func() string {
 		return "all ready: " + took.String()
@@ -145,7 +145,7 @@ func TestDataG25ModuleKilledInAStep(t *testing.T) {
 // TestDataG25KilledAtRandom kills the core at random instants while SQL files are run, until they have been.
 func TestDataG25KilledAtRandom(t *testing.T) {
 	t.Parallel()
-	rounds := count(2, 50)
+	rounds := count(1, 50)
 	report(t, proof{"G25", "SQL migrations, kill -9 of the core at random instants until done, on each backend", rounds * 2}, nil)
 	onEach(t, func(t *testing.T, backend string) {
 		for range rounds {

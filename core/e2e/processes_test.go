@@ -32,13 +32,12 @@ func below(t *testing.T, dir string) (pids []int) {
 	return pids
 }
 
-// ownBinary copies the daemon into a platform's folder, so that below finds it and nobody else's.
+// ownBinary puts the daemon into a platform's folder, so that below finds it and nobody else's. A link, not a copy: what has just
+// been written cannot be executed as long as a process that another test is starting holds it, between fork and exec.
 func ownBinary(t *testing.T, dir string) string {
 	t.Helper()
 	binary := filepath.Join(dir, "platformd")
-	content, err := os.ReadFile(filepath.Join(built, "platformd"))
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(binary, content, 0o755))
+	require.NoError(t, os.Link(filepath.Join(built, "platformd"), binary))
 	return binary
 }
 
