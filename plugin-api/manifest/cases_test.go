@@ -260,7 +260,6 @@ func laterCases() []badCase {
 		{"later: events", head + "events: {publishes: []}\n", "not_supported_yet", 4},
 		{"later: services", head + "services:\n  provides: [a]\n", "not_supported_yet", 4},
 		{"later: services without value", head + "services:\n", "not_supported_yet", 4},
-		{"later: sql migrations", head + "migrations: sql\n", "not_supported_yet", 4},
 	}
 	for _, grant := range []string{"auth", "identity", "authz", "audit", "cache"} {
 		cases = append(cases, badCase{"later: " + grant, head + "grants:\n  " + grant + ": [x]\n", "not_supported_yet", 5})

@@ -156,7 +156,7 @@ func TestLaterKeysAreNamed(t *testing.T) {
 		messages = append(messages, key)
 	}
 	require.Equal(t, []string{"grants.auth", "grants.identity", "grants.authz", "grants.audit",
-		"grants.cache", "events", "services", "migrations: sql", "runtime.upgrade"}, messages)
+		"grants.cache", "events", "services", "runtime.upgrade"}, messages)
 	require.ErrorContains(t, err, "testdata/design.yaml:25: `services` is not supported by this platformd yet\nfix: ")
 }
 

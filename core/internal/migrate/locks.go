@@ -104,7 +104,12 @@ func (l *locks) await(ctx context.Context, module, token string) error {
 	defer tick.Stop()
 	for {
 		taken, err := l.try(ctx, module, token)
-		if err != nil || taken {
+		switch {
+		case taken:
+			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("module %s is being migrated already: %w", module, ctx.Err())
+		case err != nil:
 			return err
 		}
 		select {

@@ -33,7 +33,7 @@ func checkRestored(dataDir string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("look for an interrupted restore: %w", err)
+		return fmt.Errorf("look for an interrupted restore: %w (fix: make data.dir a folder of this user's)", err)
 	}
 	return fmt.Errorf("a restore into %s was interrupted while it put files into place; %s"+
 		" (fix: run `platformd db restore FILE --replace` again)", dataDir, text)
