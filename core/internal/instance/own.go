@@ -25,17 +25,17 @@ const (
 // RunOwn runs our own binary with the arguments in a module's place: as its user, behind its fence, within its limits. It is
 // given the input, and what it prints is returned; its standard error goes to the module's log. When ctx ends, or the core
 // does, it is killed. An error means that it did not exit with 0.
-func (l *Launcher) RunOwn(ctx context.Context, spec Spec, args []string, input []byte) (answer []byte, err error) {
+func (l *Launcher) RunOwn(ctx context.Context, spec Spec, args []string, input []byte) ([]byte, error) {
 	dir, err := l.newDir()
 	if err != nil {
 		return nil, &HostError{Err: err}
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { l.tidy("remove the runtime folder", os.RemoveAll(dir)) }()
 	cell, err := l.cell(spec, dir, args)
 	if err != nil {
 		return nil, &HostError{Err: err}
 	}
-	defer func() { err = errors.Join(err, cell.Close()) }()
+	defer func() { l.tidy("remove what the process leaves", cell.Close()) }()
 	output := &bounded{most: maxAnswer}
 	cmd := cell.Command()
 	cmd.Env = append(spec.Limits.Environment(), "TMPDIR="+dir)
@@ -52,6 +52,13 @@ func (l *Launcher) RunOwn(ctx context.Context, spec Spec, args []string, input [
 		return nil, err
 	}
 	return output.kept.Bytes(), nil
+}
+
+// tidy says what could not be cleared away. It is no failure: what was to be done has been, and the next start clears up.
+func (l *Launcher) tidy(what string, err error) {
+	if err != nil {
+		l.log.Warn(what, "error", err)
+	}
 }
 
 // runOwn starts the command, and returns when it has ended.

@@ -72,13 +72,4 @@ func Open(ctx context.Context, d Database, o Options) (*gorm.DB, error) {
 }
 
 // Close waits for running queries to end and releases the database.
-func Close(db *gorm.DB) error {
-	sqlDB, err := db.DB()
-	if err == nil {
-		err = sqlDB.Close()
-	}
-	if err != nil {
-		return fmt.Errorf("close database: %w", err)
-	}
-	return nil
-}
+func Close(db *gorm.DB) error { return session.Close(db) }

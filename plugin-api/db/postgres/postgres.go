@@ -68,16 +68,7 @@ func Open(ctx context.Context, url string, o Options) (*gorm.DB, error) {
 }
 
 // Close closes every connection of db and waits for running queries to end.
-func Close(db *gorm.DB) error {
-	sqlDB, err := db.DB()
-	if err == nil {
-		err = sqlDB.Close()
-	}
-	if err != nil {
-		return fmt.Errorf("close database: %w", err)
-	}
-	return nil
-}
+func Close(db *gorm.DB) error { return session.Close(db) }
 
 func parse(url string, o Options) (*pgx.ConnConfig, error) {
 	if !strings.HasPrefix(url, "postgres://") && !strings.HasPrefix(url, "postgresql://") {

@@ -86,16 +86,7 @@ func Open(ctx context.Context, path string, o Options) (*gorm.DB, error) {
 }
 
 // Close closes every connection of db and waits for running queries to end.
-func Close(db *gorm.DB) error {
-	sqlDB, err := db.DB()
-	if err != nil {
-		return fmt.Errorf("close database: %w", err)
-	}
-	if err := sqlDB.Close(); err != nil {
-		return fmt.Errorf("close database: %w", err)
-	}
-	return nil
-}
+func Close(db *gorm.DB) error { return session.Close(db) }
 
 func connect(ctx context.Context, file string, o Options) (*gorm.DB, error) {
 	sqlDB, err := sql.Open(driverName, dsn(file, o))

@@ -5,6 +5,7 @@
 package session
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -29,4 +30,16 @@ func Config(naming schema.Namer, log hclog.Logger) *gorm.Config {
 		// UTC and microseconds are what every database keeps: a value reads back as it was written.
 		NowFunc: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) },
 	}
+}
+
+// Close closes every connection of db and waits for running queries to end.
+func Close(db *gorm.DB) error {
+	sqlDB, err := db.DB()
+	if err == nil {
+		err = sqlDB.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("close database: %w", err)
+	}
+	return nil
 }
