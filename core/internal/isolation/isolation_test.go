@@ -8,7 +8,7 @@ import (
 
 func TestLimitsAreToldInTheEnvironment(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, []string{"GOMAXPROCS=1", "GOMEMLIMIT=241591910"}, Limits{Memory: 256 << 20, CPU: 1}.Environment())
+	require.Equal(t, []string{"GOMAXPROCS=1", "GOMEMLIMIT=241591910", "GOGC=400"}, Limits{Memory: 256 << 20, CPU: 1}.Environment())
 	require.Equal(t, []string{"GOMAXPROCS=3"}, Limits{CPU: 2.1}.Environment())
 	require.Equal(t, []string{"GOMAXPROCS=1"}, Limits{}.Environment(), "without a limit many share the machine")
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jackc/pgx/v5/stdlib"
 	gormpostgres "gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/schema"
@@ -53,7 +52,7 @@ func Open(ctx context.Context, url string, o Options) (*gorm.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	sqlDB := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(readUTC))
+	sqlDB := sql.OpenDB(newConnector(config))
 	sqlDB.SetMaxOpenConns(max(1, o.MaxConns))
 	sqlDB.SetMaxIdleConns(max(1, o.MaxConns))
 	sqlDB.SetConnMaxIdleTime(idleTime)
