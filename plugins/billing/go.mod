@@ -55,3 +55,5 @@ replace github.com/platformd/platformd/proto => ../../proto
 replace github.com/platformd/platformd/plugin-api => ../../plugin-api
 
 replace github.com/platformd/platformd/plugin-api/db => ../../plugin-api/db
+
+tool github.com/platformd/platformd/plugin-api/cmd/permgen

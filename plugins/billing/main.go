@@ -3,4 +3,6 @@ package main
 
 import pluginapi "github.com/platformd/platformd/plugin-api"
 
+//go:generate go tool permgen
+
 func main() { pluginapi.Serve(newBilling().module()) }
