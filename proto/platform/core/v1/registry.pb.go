@@ -143,16 +143,16 @@ var File_platform_core_v1_registry_proto protoreflect.FileDescriptor
 
 const file_platform_core_v1_registry_proto_rawDesc = "" +
 	"\n" +
-	"\x1fplatform/core/v1/registry.proto\x12\x10platform.core.v1\"&\n" +
+	"\x1fplatform/core/v1/registry.proto\x12\x10platform.core.v1\x1a\x1dplatform/core/v1/policy.proto\"&\n" +
 	"\x10GetModuleRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"o\n" +
 	"\x11GetModuleResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
 	"\x05ready\x18\x03 \x01(\bR\x05ready\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason2`\n" +
-	"\bRegistry\x12T\n" +
-	"\tGetModule\x12\".platform.core.v1.GetModuleRequest\x1a#.platform.core.v1.GetModuleResponseB>Z<github.com/platformd/platformd/proto/platform/core/v1;corev1b\x06proto3"
+	"\x06reason\x18\x04 \x01(\tR\x06reason2h\n" +
+	"\bRegistry\x12\\\n" +
+	"\tGetModule\x12\".platform.core.v1.GetModuleRequest\x1a#.platform.core.v1.GetModuleResponse\"\x06\xfa\xe3\x18\x02\x18\x01B>Z<github.com/platformd/platformd/proto/platform/core/v1;corev1b\x06proto3"
 
 var (
 	file_platform_core_v1_registry_proto_rawDescOnce sync.Once
@@ -186,6 +186,7 @@ func file_platform_core_v1_registry_proto_init() {
 	if File_platform_core_v1_registry_proto != nil {
 		return
 	}
+	file_platform_core_v1_policy_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
