@@ -43,6 +43,9 @@ type Call struct {
 	Params []Param
 	// Principal is minted by the core.
 	Principal Principal
+	// Ticket stands for the principal when the module asks something of the core; visible ASCII, empty if the module may ask
+	// nothing.
+	Ticket string
 	// Path is the decoded canonical path below the module's prefix; it begins with "/".
 	Path string
 	// Timeout is what is left of the route's time; 0 = no limit (streams). Both halves of a transport keep to it.

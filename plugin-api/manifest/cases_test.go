@@ -32,7 +32,7 @@ func routes(paths ...string) string {
 
 func badCases() []badCase {
 	all := [][]badCase{fileCases(), keyCases(), identityCases(), requiresCases(), permissionCases(), routeCases(), pathCases(),
-		runtimeCases(), laterCases()}
+		runtimeCases(), grantCases(), laterCases()}
 	var flat []badCase
 	for _, some := range all {
 		flat = append(flat, some...)
@@ -255,14 +255,26 @@ func runtimeCases() []badCase {
 	return cases
 }
 
+func grantCases() []badCase {
+	cases := []badCase{
+		{"cache: too little", head + "grants: {cache: 1B}\n", "out_of_bounds", 4},
+		{"cache: too much", head + "grants: {cache: 2GiB}\n", "out_of_bounds", 4},
+		{"cache: no size", head + "grants: {cache: true}\n", "bad_type", 4},
+		{"grants: a word for a list", head + "grants: {authz: check}\n", "bad_type", 4},
+		{"grants: twice", head + "grants:\n  audit: [write, write]\n", "duplicate_grant", 5},
+		{"grants: unknown", head + "grants: {mail: [send]}\n", "unknown_key", 4},
+	}
+	for _, grant := range []string{"auth", "identity", "authz", "audit"} {
+		cases = append(cases, badCase{"grants: " + grant, head + "grants:\n  " + grant + ":\n    - root\n", "bad_grant", 6})
+	}
+	return cases
+}
+
 func laterCases() []badCase {
 	cases := []badCase{
 		{"later: events", head + "events: {publishes: []}\n", "not_supported_yet", 4},
 		{"later: services", head + "services:\n  provides: [a]\n", "not_supported_yet", 4},
 		{"later: services without value", head + "services:\n", "not_supported_yet", 4},
-	}
-	for _, grant := range []string{"auth", "identity", "authz", "audit", "cache"} {
-		cases = append(cases, badCase{"later: " + grant, head + "grants:\n  " + grant + ": [x]\n", "not_supported_yet", 5})
 	}
 	return append(cases, badCase{"later: upgrade", head + "runtime:\n  upgrade: overlap\n", "not_supported_yet", 5})
 }

@@ -90,11 +90,6 @@ type Route struct {
 	IdempotencyKey bool `json:"idempotencyKey,omitempty" jsonschema:"Whether the route heeds Idempotency-Key headers."`
 }
 
-// Grants is what the module may ask of the core.
-type Grants struct {
-	Database bool `json:"database,omitempty" jsonschema:"A database of its own."`
-}
-
 // ConfigRef names the schema of the module's configuration.
 type ConfigRef struct {
 	// Schema is a slash-separated path relative to the module's folder, and inside it.

@@ -64,6 +64,7 @@ func constrain(s *jsonschema.Schema) {
 	permission["roles"].Items.Pattern = rolePattern
 	permission["roles"].UniqueItems = true
 	constrainRoute(p["routes"].Items)
+	constrainGrants(p["grants"])
 	constrainRuntime(p["runtime"].Properties)
 }
 

@@ -47,6 +47,7 @@ func (m *Manifest) problems() Errors {
 	m.checkRequires(&errs)
 	m.checkPermissions(&errs)
 	m.checkRoutes(&errs)
+	m.checkGrants(&errs)
 	m.checkMigrations(&errs)
 	m.checkRuntime(&errs)
 	if m.Config != nil {

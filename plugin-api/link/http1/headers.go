@@ -17,12 +17,13 @@ import (
 )
 
 // The headers by which the core tells a module what it decided. Params and Principal are JSON in base64url without
-// padding, Timeout is in milliseconds; Params and Timeout may be absent.
+// padding, Timeout is in milliseconds; Params, Ticket and Timeout may be absent.
 const (
 	headerSecret    = "Platformd-Secret"
 	headerRoute     = "Platformd-Route"
 	headerParams    = "Platformd-Params"
 	headerPrincipal = "Platformd-Principal"
+	headerTicket    = "Platformd-Ticket"
 	headerTimeout   = "Platformd-Timeout"
 	// maxTimeout is the longest timeout, in milliseconds, that a time.Duration holds.
 	maxTimeout = math.MaxInt64 / int64(time.Millisecond)
@@ -36,7 +37,7 @@ type callEncoder struct {
 
 // append appends the header lines of call to dst.
 func (e *callEncoder) append(dst []byte, call *link.Call) ([]byte, error) {
-	if !hop.ValidRoute(call.Route) {
+	if !hop.VisibleASCII(call.Route) {
 		return nil, fmt.Errorf("route id %q cannot be sent: it must be visible ASCII", call.Route)
 	}
 	if call.Principal.Kind == "" {
@@ -51,6 +52,12 @@ func (e *callEncoder) append(dst []byte, call *link.Call) ([]byte, error) {
 	}
 	if dst, err = e.appendJSON(dst, headerPrincipal, &call.Principal); err != nil {
 		return nil, err
+	}
+	if call.Ticket != "" {
+		if !hop.VisibleASCII(call.Ticket) {
+			return nil, errors.New("the ticket cannot be sent: it must be visible ASCII")
+		}
+		dst = appendLine(dst, headerTicket, call.Ticket)
 	}
 	if call.Timeout > 0 {
 		dst = append(dst, headerTimeout+": "...)
@@ -94,7 +101,7 @@ func decodeCall(header http.Header) (*link.Call, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !hop.ValidRoute(route) {
+	if !hop.VisibleASCII(route) {
 		return nil, errors.New(headerRoute + " is not visible ASCII")
 	}
 	call := &link.Call{Route: route}
@@ -108,6 +115,11 @@ func decodeCall(header http.Header) (*link.Call, error) {
 	}
 	if call.Principal.Kind == "" {
 		return nil, errors.New(headerPrincipal + " names no kind")
+	}
+	if len(header[headerTicket]) > 0 {
+		if call.Ticket, err = single(header, headerTicket); err != nil {
+			return nil, err
+		}
 	}
 	call.Timeout, err = decodeTimeout(header)
 	return call, err

@@ -20,7 +20,7 @@ import (
 
 func TestSpoofedHeadersNeverReachTheModule(t *testing.T) {
 	t.Parallel()
-	require.GreaterOrEqual(t, len(linktest.Spoofs()), 80)
+	require.GreaterOrEqual(t, len(linktest.Spoofs()), 200)
 	rig, seen := captureModule(t)
 	for _, line := range linktest.Spoofs() {
 		c := rig.Dial()
@@ -110,6 +110,7 @@ func TestCallSurvivesItsHeaders(t *testing.T) {
 		{Route: "r", Principal: link.Anonymous()},
 		{Route: "a.b-c_d", Principal: link.Principal{Kind: "x", ID: "\x00\r\n", Name: "ü\u2028"}, Timeout: time.Millisecond},
 		{Route: "r", Principal: link.Anonymous(), Params: []link.Param{{Name: "a"}, {Name: "a", Value: "%"}}},
+		{Route: "r", Principal: link.Anonymous(), Ticket: "t1.abc-_"},
 		{Route: "r", Principal: link.Anonymous(), Timeout: time.Duration(maxTimeout) * time.Millisecond},
 	} {
 		got, err := decodeCall(encodeHeader(t, &call))

@@ -98,7 +98,7 @@ func appendLength(dst []byte, length int64) []byte {
 
 func appendTrailerNames(dst []byte, trailer http.Header) []byte {
 	for name := range trailer {
-		if hop.AllowedTrailer(name) {
+		if hop.TrailerToModule(name) {
 			dst = appendLine(dst, "Trailer", name)
 		}
 	}

@@ -131,7 +131,7 @@ func (u *upload) sendChunk(buf *[hop.BufferSize]byte, n int) error {
 func (u *upload) sendTrailers() error {
 	last := []byte("0\r\n")
 	for name, values := range u.x.r.Trailer {
-		if !hop.AllowedTrailer(name) || !hop.ValidField(name, values) {
+		if !hop.TrailerToModule(name) || !hop.ValidField(name, values) {
 			continue
 		}
 		for _, value := range values {

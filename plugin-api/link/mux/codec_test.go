@@ -105,6 +105,7 @@ func TestRequestsSurviveTheWire(t *testing.T) {
 	t.Parallel()
 	for _, call := range []link.Call{
 		{Route: "r", Path: "/", Principal: link.Anonymous()},
+		{Route: "r", Path: "/", Principal: link.Anonymous(), Ticket: "t1.abc-_"},
 		{Route: "a.b-c_d", Path: "/a b/ü?", Timeout: time.Millisecond,
 			Principal: link.Principal{Kind: "x", ID: "\x00\r\n\xff", Name: "ü\u2028"}},
 		{Route: "r", Path: "/x", Principal: link.Anonymous(), Params: []link.Param{{Name: "a"}, {Name: "a", Value: "%\xff\r\n"}, {}}},

@@ -9,7 +9,7 @@ import (
 
 // Version is the version of the protocol that this package speaks. A module that offers another one is spoken to in
 // HTTP/1.1.
-const Version = 1
+const Version = 2
 
 const (
 	// headerSize is the size of a frame's header: the payload's length and the exchange's id, both uint32 in big-endian

@@ -20,7 +20,7 @@ import (
 
 // appendRequest appends the head of a request: what the core decided, then what the client said. The body follows.
 //
-//	timeout (ms, 0: none), route, n × (param, value), principal's kind, id, name,
+//	timeout (ms, 0: none), route, n × (param, value), principal's kind, id, name, ticket,
 //	method, target, host, length of the body, n × (header, value)
 func appendRequest(dst []byte, r *http.Request, call *link.Call, length int) ([]byte, error) {
 	if err := checkCall(r, call); err != nil {
@@ -33,6 +33,7 @@ func appendRequest(dst []byte, r *http.Request, call *link.Call, length int) ([]
 		dst = appendText(appendText(dst, param.Name), param.Value)
 	}
 	dst = appendText(appendText(appendText(dst, call.Principal.Kind), call.Principal.ID), call.Principal.Name)
+	dst = appendText(dst, call.Ticket)
 	dst = appendText(dst, r.Method)
 	dst = appendTarget(dst, call.Path, r.URL.RawQuery)
 	dst = appendText(dst, r.Host)
@@ -43,10 +44,12 @@ func appendRequest(dst []byte, r *http.Request, call *link.Call, length int) ([]
 // checkCall refuses what a module could not be told truthfully; http1 refuses the same.
 func checkCall(r *http.Request, call *link.Call) error {
 	switch {
-	case !hop.ValidRoute(call.Route):
+	case !hop.VisibleASCII(call.Route):
 		return fmt.Errorf("route id %q cannot be sent: it must be visible ASCII", call.Route)
 	case call.Principal.Kind == "":
 		return errors.New("the call has no principal: use link.Anonymous for an unauthenticated caller")
+	case call.Ticket != "" && !hop.VisibleASCII(call.Ticket):
+		return errors.New("the ticket cannot be sent: it must be visible ASCII")
 	case !strings.HasPrefix(call.Path, "/"):
 		return fmt.Errorf("path %q cannot be sent: it must begin with /", call.Path)
 	case !httpguts.ValidHeaderFieldName(r.Method) || !httpguts.ValidHostHeader(r.Host):
@@ -129,6 +132,7 @@ func parseRequest(payload []byte) (p parsedRequest, err error) {
 		}
 	}
 	p.call.Principal = link.Principal{Kind: t.string(), ID: t.string(), Name: t.string()}
+	p.call.Ticket = t.string()
 	p.method, p.target, p.host = t.string(), t.string(), t.string()
 	length := t.number()
 	p.header = t.headers()

@@ -38,7 +38,7 @@ func ForwardedToModule(name string, nominated []string) bool {
 	case "Authorization": // the core authenticates: a module must never hold a caller's token
 		return false
 	}
-	return !AboutOneHop(name) && !Reserved(name) && !Listed(nominated, name)
+	return !AboutOneHop(name) && !Reserved(name) && !ClaimsIdentity(name) && !Listed(nominated, name)
 }
 
 // AboutOneHop tells whether a header is about one connection only (RFC 9110, section 7.6.1). Name is in canonical form.
@@ -97,6 +97,9 @@ func AllowedTrailer(name string) bool {
 	return !AboutOneHop(name) && !Reserved(name)
 }
 
+// TrailerToModule tells whether a field that a client sends after a body travels on.
+func TrailerToModule(name string) bool { return AllowedTrailer(name) && !ClaimsIdentity(name) }
+
 // UpgradeOf returns the protocols that a request or an answer asks to switch to, or "".
 func UpgradeOf(header http.Header) string {
 	if len(header["Upgrade"]) != 1 || !httpguts.HeaderValuesContainsToken(header["Connection"], "upgrade") {
@@ -128,12 +131,12 @@ func Safe(method string) bool {
 	return false
 }
 
-// ValidRoute tells whether id can name a route.
-func ValidRoute(id string) bool {
-	for i := range len(id) {
-		if id[i] <= ' ' || id[i] >= 0x7f {
+// VisibleASCII tells whether text is not empty and can stand in a header as it is.
+func VisibleASCII(text string) bool {
+	for i := range len(text) {
+		if text[i] <= ' ' || text[i] >= 0x7f {
 			return false
 		}
 	}
-	return id != ""
+	return text != ""
 }
