@@ -21,6 +21,12 @@ type Core struct {
 	Log hclog.Logger
 	// Database is where the module's data lives; package db opens it.
 	Database Database
+	// What the core does for a module, as far as its manifest's grants allow; any other call gets codes.PermissionDenied.
+	Auth     *Auth
+	Identity *Identity
+	Authz    *Authz
+	Audit    *Audit
+	Cache    *Cache
 
 	config   []byte
 	registry corev1.RegistryClient
@@ -32,9 +38,16 @@ func NewCore(core Core, config []byte, conn grpc.ClientConnInterface) *Core {
 	if core.Log == nil {
 		core.Log = hclog.NewNullLogger()
 	}
-	if conn != nil {
-		core.registry = corev1.NewRegistryClient(conn)
+	if conn == nil {
+		conn = nobody{}
 	}
+	conn = asking{conn}
+	core.registry = corev1.NewRegistryClient(conn)
+	core.Auth = &Auth{corev1.NewAuthClient(conn)}
+	core.Identity = &Identity{corev1.NewIdentityClient(conn)}
+	core.Authz = &Authz{client: corev1.NewAuthzClient(conn)}
+	core.Audit = &Audit{corev1.NewAuditClient(conn)}
+	core.Cache = &Cache{corev1.NewCacheClient(conn)}
 	return &core
 }
 
@@ -66,9 +79,6 @@ type Dependency struct {
 // Dependency asks the core about a module that this one's manifest names under requires. Any other name is refused with
 // codes.PermissionDenied.
 func (c *Core) Dependency(ctx context.Context, name string) (Dependency, error) {
-	if c.registry == nil {
-		return Dependency{}, fmt.Errorf("ask about module %s: there is no platform behind this Core", name)
-	}
 	answer, err := c.registry.GetModule(ctx, &corev1.GetModuleRequest{Name: name})
 	if err != nil {
 		return Dependency{}, fmt.Errorf("ask about module %s: %w", name, err)

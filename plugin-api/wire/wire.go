@@ -25,6 +25,9 @@ const (
 	// only the core holds. When it reads EOF the core is gone, and so must the module be.
 	EnvLifeline = "PLATFORMD_LIFELINE_FD"
 
+	// MetadataTicket is the gRPC metadata with which a module shows the core for whom it asks: the ticket of link.Call.
+	MetadataTicket = "platformd-ticket"
+
 	// MaxMessage is the largest gRPC message either half accepts, in bytes.
 	MaxMessage = 16 << 20
 )
