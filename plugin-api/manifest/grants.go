@@ -55,6 +55,14 @@ func (g *Grants) Holds(key, access string) bool {
 	return i >= 0 && access != "" && slices.Contains(g.grantable()[i].given, access)
 }
 
+// Grantable reports whether some manifest could hold access under the key: what Holds can answer with yes.
+func Grantable(key, access string) bool {
+	return (&Grants{
+		Auth: []string{"validate"}, Identity: []string{"read"}, Authz: []string{"check"}, Audit: []string{"write"},
+		Cache: minCache, Database: true,
+	}).Holds(key, access)
+}
+
 func (m *Manifest) checkGrants(errs *Errors) {
 	for _, list := range m.Grants.grantable() {
 		again := repeated(list.given)

@@ -1,58 +1,69 @@
 // Package host is what a module may ask of the core: the gRPC services on its own brokered connection.
 //
 // Floor 4. Who asks is the connection's owner, fixed when the services are made for it; the owner's manifest is the ceiling.
-// It must not trust a message field for either.
+// It must not trust a message field for either. On whose behalf a module asks, it shows by the ticket that came with the request.
 package host
 
 import (
-	"context"
+	"fmt"
+	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
+	"github.com/platformd/platformd/core/internal/audit"
+	"github.com/platformd/platformd/core/internal/auth"
+	"github.com/platformd/platformd/core/internal/authz"
+	"github.com/platformd/platformd/core/internal/cache"
+	"github.com/platformd/platformd/core/internal/identity"
 	"github.com/platformd/platformd/plugin-api/manifest"
 	corev1 "github.com/platformd/platformd/proto/platform/core/v1"
 )
 
-// Deps is what the services look things up in.
+// callTimeout bounds what the core does for one call, whatever its deadline.
+const callTimeout = 30 * time.Second
+
+// Deps is what the services look things up in. All fields are required.
 type Deps struct {
 	// Version returns the installed version of a module; "" if it is not installed.
 	Version func(module string) string
 	// Ready returns nil if a module can be called now, else why not.
 	Ready func(module string) error
+
+	Auth        *auth.Service
+	Identity    *identity.Service
+	Authz       *authz.Service
+	Permissions *authz.Registry
+	Audit       *audit.Service
+	Cache       *cache.Service
+	Log         hclog.Logger
 }
 
-// Services returns a function that registers what caller may ask on a server that only caller can reach.
-func Services(deps Deps, caller *manifest.Manifest) func(*grpc.Server) {
+// Host makes the services of modules. It is safe for concurrent use.
+type Host struct {
+	deps     Deps
+	policies map[string]*corev1.Policy
+}
+
+// New fails if a method of the protocol has no policy.
+func New(deps Deps) (*Host, error) {
+	policies, err := Policies()
+	if err != nil {
+		return nil, fmt.Errorf("read the policies of the core's services: %w", err)
+	}
+	return &Host{deps: deps, policies: policies}, nil
+}
+
+// Services returns a function that registers what a module may ask on a server that only this module can reach.
+func (h *Host) Services(m *manifest.Manifest) func(*grpc.Server) {
 	return func(server *grpc.Server) {
-		corev1.RegisterRegistryServer(server, &registry{deps: deps, caller: caller})
+		c := &caller{deps: h.deps, manifest: m}
+		g := guard{server: server, caller: c, policies: h.policies}
+		corev1.RegisterRegistryServer(g, &registryServer{caller: c})
+		corev1.RegisterAuthServer(g, &authServer{caller: c})
+		corev1.RegisterIdentityServer(g, &identityServer{caller: c})
+		corev1.RegisterAuthzServer(g, &authzServer{caller: c})
+		corev1.RegisterAuditServer(g, &auditServer{caller: c})
+		corev1.RegisterCacheServer(g, &cacheServer{caller: c, cache: h.deps.Cache.Module(m.Name, int64(m.Grants.Cache))})
 	}
-}
-
-type registry struct {
-	corev1.UnimplementedRegistryServer
-	deps   Deps
-	caller *manifest.Manifest
-}
-
-// GetModule implements corev1.RegistryServer.
-func (s *registry) GetModule(_ context.Context, req *corev1.GetModuleRequest) (*corev1.GetModuleResponse, error) {
-	name := req.GetName()
-	if !dependsOn(s.caller, name) {
-		return nil, status.Errorf(codes.PermissionDenied,
-			"%s does not name %q under requires (fix: add it to requires.modules or requires.optional in module.yaml)",
-			s.caller.Name, name)
-	}
-	answer := &corev1.GetModuleResponse{Name: name, Version: s.deps.Version(name), Ready: true}
-	if err := s.deps.Ready(name); err != nil {
-		answer.Ready, answer.Reason = false, err.Error()
-	}
-	return answer, nil
-}
-
-func dependsOn(m *manifest.Manifest, name string) bool {
-	_, required := m.Requires.Modules[name]
-	_, optional := m.Requires.Optional[name]
-	return required || optional
 }

@@ -146,9 +146,7 @@ func (x *WriteRequest) GetDetails() map[string]string {
 }
 
 type WriteResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The row's place in the log.
-	Sequence      int64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -183,13 +181,6 @@ func (*WriteResponse) Descriptor() ([]byte, []int) {
 	return file_platform_core_v1_audit_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *WriteResponse) GetSequence() int64 {
-	if x != nil {
-		return x.Sequence
-	}
-	return 0
-}
-
 var File_platform_core_v1_audit_proto protoreflect.FileDescriptor
 
 const file_platform_core_v1_audit_proto_rawDesc = "" +
@@ -202,9 +193,8 @@ const file_platform_core_v1_audit_proto_rawDesc = "" +
 	"\adetails\x18\x04 \x03(\v2+.platform.core.v1.WriteRequest.DetailsEntryR\adetails\x1a:\n" +
 	"\fDetailsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"+\n" +
-	"\rWriteResponse\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x03R\bsequence*\\\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x0f\n" +
+	"\rWriteResponse*\\\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fOUTCOME_DONE\x10\x01\x12\x12\n" +
