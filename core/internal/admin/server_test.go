@@ -68,7 +68,7 @@ func (s *server) deps(t *testing.T, dir string) Deps {
 	require.NoError(t, err)
 	s.storage = store
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	tokens, err := auth.New(store.Core())
+	tokens, err := auth.New(t.Context(), store.Core(), auth.Options{})
 	require.NoError(t, err)
 	s.tokens = tokens
 	permissions := authz.NewRegistry()

@@ -10,7 +10,7 @@ import (
 )
 
 func (a *api) tokens(w http.ResponseWriter, r *http.Request) error {
-	tokens, err := a.deps.Tokens.List(r.Context())
+	tokens, err := a.deps.Tokens.List(r.Context(), "")
 	if err != nil {
 		return fmt.Errorf("list tokens: %w", err)
 	}

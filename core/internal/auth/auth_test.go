@@ -40,7 +40,7 @@ func replica(t *testing.T, dir string) (*Service, *storage.Storage, *clock) {
 	store, err := storage.Open(t.Context(), storage.Options{DataDir: dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	s, err := New(store.Core())
+	s, err := New(t.Context(), store.Core(), Options{})
 	require.NoError(t, err)
 	c := new(clock)
 	c.at.Store(&start)
@@ -70,14 +70,14 @@ func TestATokenFromBirthToRevocation(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, Identity{
 			Principal:   link.Principal{Kind: link.KindToken, ID: token.ID, Name: "ci"},
-			Permissions: []string{"blog.*", "billing.plan.read"},
+			Permissions: []string{"blog.*", "billing.plan.read"}, Session: token.ID,
 		}, identity)
 	}
 
 	require.NoError(t, s.Revoke(t.Context(), token.ID))
 	_, err := s.Authenticate(t.Context(), secret)
 	require.ErrorIs(t, err, ErrInvalidToken)
-	listed, err := s.List(t.Context())
+	listed, err := s.List(t.Context(), "")
 	require.NoError(t, err)
 	token.RevokedAt = &start
 	require.Equal(t, []Token{token}, listed)
@@ -86,7 +86,7 @@ func TestATokenFromBirthToRevocation(t *testing.T) {
 func TestListIsNewestFirst(t *testing.T) {
 	t.Parallel()
 	s, _, clock := replica(t, t.TempDir())
-	listed, err := s.List(t.Context())
+	listed, err := s.List(t.Context(), "")
 	require.NoError(t, err)
 	require.Empty(t, listed)
 	for _, name := range []string{"first", "second", "third"} {
@@ -94,7 +94,7 @@ func TestListIsNewestFirst(t *testing.T) {
 		clock.move(time.Microsecond)
 	}
 	clock.move(day)
-	listed, err = s.List(t.Context())
+	listed, err = s.List(t.Context(), "")
 	require.NoError(t, err)
 	require.Len(t, listed, 3, "expired ones too")
 	require.Equal(t, []string{"third", "second", "first"}, []string{listed[0].Name, listed[1].Name, listed[2].Name})
@@ -120,7 +120,7 @@ func TestRevoke(t *testing.T) {
 	require.NoError(t, s.Revoke(t.Context(), token.ID))
 	clock.move(time.Hour)
 	require.NoError(t, s.Revoke(t.Context(), token.ID))
-	listed, err := s.List(t.Context())
+	listed, err := s.List(t.Context(), "")
 	require.NoError(t, err)
 	require.Equal(t, start, *listed[0].RevokedAt, "the first time counts")
 }

@@ -6,13 +6,13 @@ import (
 )
 
 const (
-	// cacheTime bounds how long a replica goes on to accept a token that another one revoked.
+	// cacheTime bounds how long a replica goes on to accept a credential that another one ended.
 	cacheTime = 30 * time.Second
-	// cacheSize bounds the memory: only valid tokens are kept, and few installations have so many in use at a time.
-	cacheSize = 4096
+	// cacheSize bounds the memory: only valid credentials are kept, and few installations have so many in use at a time.
+	cacheSize = 16384
 )
 
-// cache remembers valid tokens by the hash of their secret. It is safe for concurrent use.
+// cache remembers valid credentials by the hash of their text. It is safe for concurrent use.
 type cache struct {
 	mu      sync.RWMutex
 	entries map[digest]entry
@@ -43,7 +43,7 @@ func (c *cache) revocations() uint64 {
 	return c.revoked
 }
 
-// put keeps e, unless a token was revoked since seen was taken: e may be that token, read just before.
+// put keeps e, unless something was ended since seen was taken: e may be just that, read just before.
 func (c *cache) put(hash digest, e entry, seen uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -64,14 +64,19 @@ func (c *cache) evict() {
 	}
 }
 
-// forget drops the token with this id.
-func (c *cache) forget(id string) {
+// forget drops the credentials that ended means, and every answer that is on its way.
+func (c *cache) forget(ended func(*Identity) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.revoked++
 	for hash, e := range c.entries {
-		if e.identity.Principal.ID == id {
+		if ended(&e.identity) {
 			delete(c.entries, hash)
 		}
 	}
+}
+
+// forgetSession drops the one session or API token.
+func (c *cache) forgetSession(id string) {
+	c.forget(func(i *Identity) bool { return i.Session == id })
 }

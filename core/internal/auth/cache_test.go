@@ -7,14 +7,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/platformd/platformd/plugin-api/link"
 )
 
 func hashOf(i int) digest { return sha256.Sum256([]byte(fmt.Sprint(i))) }
 
 func entryOf(id string) entry {
-	return entry{identity: Identity{Principal: link.Principal{ID: id}}, until: start.Add(time.Hour)}
+	return entry{identity: Identity{Session: id}, until: start.Add(time.Hour)}
 }
 
 func TestCacheForgets(t *testing.T) {
@@ -22,7 +20,7 @@ func TestCacheForgets(t *testing.T) {
 	c := newCache()
 	c.put(hashOf(1), entryOf("a"), c.revocations())
 	c.put(hashOf(2), entryOf("b"), c.revocations())
-	c.forget("a")
+	c.forgetSession("a")
 	_, ok := c.get(hashOf(1), start)
 	require.False(t, ok)
 	_, ok = c.get(hashOf(2), start)
@@ -36,7 +34,7 @@ func TestCacheRefusesAStaleAnswer(t *testing.T) {
 	t.Parallel()
 	c := newCache()
 	seen := c.revocations()
-	c.forget("a") // while the query was on its way back
+	c.forgetSession("a") // while the query was on its way back
 	c.put(hashOf(1), entryOf("a"), seen)
 	_, ok := c.get(hashOf(1), start)
 	require.False(t, ok)

@@ -96,7 +96,7 @@ func (d *daemon) deps(ctx context.Context, t *testing.T) admin.Deps {
 	store, err := storage.Open(ctx, storage.Options{DataDir: d.dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	d.tokens, err = auth.New(store.Core())
+	d.tokens, err = auth.New(ctx, store.Core(), auth.Options{})
 	require.NoError(t, err)
 	permissions := authz.NewRegistry()
 	require.NoError(t, permissions.Set("blog", []manifest.Permission{{Name: "blog.post.read", Description: "Read posts"}}))

@@ -30,7 +30,7 @@ func (d *daemon) openStorage(ctx context.Context) error {
 	if d.migrator, err = migrate.New(ctx, store, d.dataDir, d.log.Named("migrate")); err != nil {
 		return err
 	}
-	d.tokens, err = auth.New(store.Core())
+	d.tokens, err = auth.New(ctx, store.Core(), auth.Options{Log: d.log.Named("auth")})
 	return err
 }
 

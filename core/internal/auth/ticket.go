@@ -1,0 +1,170 @@
+package auth
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/platformd/platformd/plugin-api/link"
+)
+
+const (
+	// ticketPrefix tells tickets from everything else.
+	ticketPrefix = "pft_"
+	// ticketTTL is how long a ticket is valid: as long as a request takes that a module makes on its way to an answer.
+	ticketTTL = time.Minute
+	// maxTicket bounds the bytes of a ticket that are looked at: the most permissions that a token can have fit.
+	maxTicket = 64 << 10
+	// ticketVersion is the first byte of a ticket.
+	ticketVersion = 1
+	// kidBytes are those of a key's id.
+	kidBytes = 8
+	// macAt and bodyAt are where the parts of a ticket begin.
+	macAt  = 1 + kidBytes
+	bodyAt = macAt + len(digest{})
+)
+
+// ErrInvalidTicket is what an unknown, expired or malformed ticket gets, or one that another module was given.
+var ErrInvalidTicket = errors.New("the ticket is not valid (fix: make the call while the request that it belongs to is answered)")
+
+// Ticket is on whose behalf a module calls.
+type Ticket struct {
+	Identity
+	RequestID string
+	Expires   time.Time // whole seconds
+}
+
+// Mint makes a ticket by which a module, the audience, shows for a minute that it works on behalf of who. It holds the bounds of
+// the credential: the module can do no more with it than its caller. Only the core can make or read one, as the key is the
+// core's (HMAC-SHA256); replicas share it, so that each reads the tickets of all.
+func (s *Service) Mint(who *Identity, audience, requestID string) string {
+	now := s.now()
+	k := s.keys.set.Load().signer(purposeTicket, now)
+	if k == nil { // somebody deleted the key: no ticket is better than one that anybody could make
+		return ""
+	}
+	ticket := make([]byte, bodyAt, 256)
+	ticket[0] = ticketVersion
+	_, _ = hex.Decode(ticket[1:macAt], []byte(k.ID)) // a key's id is 8 bytes in hex
+	ticket = appendBody(ticket, who, audience, requestID)
+	ticket = binary.AppendVarint(ticket, now.Add(ticketTTL).Unix())
+	sum := k.ticketMAC(ticket)
+	copy(ticket[macAt:], sum[:])
+	text := make([]byte, len(ticketPrefix)+base64.RawURLEncoding.EncodedLen(len(ticket)))
+	copy(text, ticketPrefix)
+	base64.RawURLEncoding.Encode(text[len(ticketPrefix):], ticket)
+	return string(text)
+}
+
+func appendBody(to []byte, who *Identity, audience, requestID string) []byte {
+	for _, field := range [...]string{audience, who.Principal.Kind, who.Principal.ID, who.Principal.Name, who.Session, requestID} {
+		to = appendField(to, field)
+	}
+	if who.Permissions == nil {
+		return binary.AppendUvarint(to, 0)
+	}
+	to = binary.AppendUvarint(to, uint64(len(who.Permissions))+1)
+	for _, pattern := range who.Permissions {
+		to = appendField(to, pattern)
+	}
+	return to
+}
+
+func appendField(to []byte, field string) []byte {
+	return append(binary.AppendUvarint(to, uint64(len(field))), field...)
+}
+
+// ticketMAC is that of a ticket whose own place for it is not counted.
+func (k *key) ticketMAC(ticket []byte) digest { return k.mac(ticket[:macAt], ticket[bodyAt:]) }
+
+// ReadTicket returns what a ticket says that was minted for the audience, the module which hands it back, or ErrInvalidTicket.
+// Any other error means that it could not find out.
+func (s *Service) ReadTicket(ctx context.Context, ticket, audience string) (Ticket, error) {
+	raw, ok := decodeTicket(ticket)
+	if !ok {
+		return Ticket{}, ErrInvalidTicket
+	}
+	k, err := s.keys.find(ctx, purposeTicket, hex.EncodeToString(raw[1:macAt]))
+	if errors.Is(err, errUnknownKey) {
+		return Ticket{}, ErrInvalidTicket
+	}
+	if err != nil {
+		return Ticket{}, err
+	}
+	sum := k.ticketMAC(raw)
+	if subtle.ConstantTimeCompare(sum[:], raw[macAt:bodyAt]) != 1 {
+		return Ticket{}, ErrInvalidTicket
+	}
+	found, minted, ok := readBody(raw[bodyAt:])
+	if !ok || minted != audience || !s.now().Before(found.Expires) {
+		return Ticket{}, ErrInvalidTicket
+	}
+	return found, nil
+}
+
+// decodeTicket undoes the spelling of a ticket, of which there is one.
+func decodeTicket(ticket string) ([]byte, bool) {
+	encoded, found := strings.CutPrefix(ticket, ticketPrefix)
+	if !found || len(encoded) > maxTicket || !isBase64URL(encoded) {
+		return nil, false
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
+	return raw, err == nil && len(raw) > bodyAt && raw[0] == ticketVersion
+}
+
+// body is what is left to read of a ticket. Its bytes are those that Mint wrote, but nothing here relies on that.
+type body struct {
+	left []byte
+	bad  bool
+}
+
+func (b *body) number() uint64 {
+	n, size := binary.Uvarint(b.left)
+	if size <= 0 {
+		b.bad = true
+		return 0
+	}
+	b.left = b.left[size:]
+	return n
+}
+
+func (b *body) text() string {
+	n := b.number()
+	if n > uint64(len(b.left)) {
+		b.bad = true
+		return ""
+	}
+	text := string(b.left[:n])
+	b.left = b.left[n:]
+	return text
+}
+
+// patterns returns nil only if nil was written.
+func (b *body) patterns() []string {
+	n := b.number()
+	if n == 0 || n-1 > uint64(len(b.left)) {
+		b.bad = b.bad || n != 0
+		return nil
+	}
+	all := make([]string, n-1)
+	for i := range all {
+		all[i] = b.text()
+	}
+	return all
+}
+
+func readBody(raw []byte) (t Ticket, audience string, ok bool) {
+	b := body{left: raw}
+	audience = b.text()
+	t.Principal = link.Principal{Kind: b.text(), ID: b.text(), Name: b.text()}
+	t.Session, t.RequestID = b.text(), b.text()
+	t.Permissions = b.patterns()
+	seconds, size := binary.Varint(b.left)
+	t.Expires = time.Unix(seconds, 0).UTC()
+	return t, audience, !b.bad && size > 0 && size == len(b.left) && t.Principal.Kind != ""
+}
