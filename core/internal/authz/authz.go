@@ -1,6 +1,8 @@
-// Package authz knows which permissions there are, and decides whether the patterns that somebody holds allow one of them.
+// Package authz knows which permissions there are, which roles give them and who has those roles, and decides who may do what.
+// What nothing allows is denied; so is everything while it cannot know.
 //
-// Floor 2. It must not know who holds what (auth) or which route needs what (gateway).
+// Floor 2. It must not know who its users are (identity), how a caller proves to be one (auth) or which route needs what
+// (gateway): a user is an id to it.
 package authz
 
 import (
@@ -27,6 +29,7 @@ type Permission struct {
 type Registry struct {
 	mu       sync.RWMutex
 	byModule map[string][]Permission
+	watchers []func()
 }
 
 // NewRegistry returns an empty registry.
@@ -50,17 +53,31 @@ func (r *Registry) Set(module string, perms []manifest.Permission) error {
 			Name: p.Name, Module: module, Description: p.Description, Roles: slices.Clone(p.Roles),
 		})
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.byModule[module] = list
+	r.change(func() { r.byModule[module] = list })
 	return nil
 }
 
-// Remove takes a module's permissions out. What tokens hold stays as it is, and counts again if the module comes back.
+// Remove takes a module's permissions out. What roles and tokens hold stays as it is, and counts again if the module comes back.
 func (r *Registry) Remove(module string) {
+	r.change(func() { delete(r.byModule, module) })
+}
+
+// change returns when the watchers have seen the change.
+func (r *Registry) change(work func()) {
+	r.mu.Lock()
+	work()
+	watchers := r.watchers
+	r.mu.Unlock()
+	for _, seen := range watchers {
+		seen()
+	}
+}
+
+// watch has f called after every change from now on. f may be called by several at once.
+func (r *Registry) watch(f func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.byModule, module)
+	r.watchers = append(slices.Clip(r.watchers), f)
 }
 
 // All returns every permission, sorted by name. The list is the caller's, what its Roles point to is shared: do not change it.

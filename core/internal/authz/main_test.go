@@ -1,0 +1,13 @@
+package authz
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/platformd/platformd/core/internal/pgtest"
+)
+
+var cluster pgtest.Cluster
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(cluster.Exit)) }
