@@ -80,6 +80,14 @@ func (r *Registry) watch(f func()) {
 	r.watchers = append(slices.Clip(r.watchers), f)
 }
 
+// Declared reports whether a module has declared the permission.
+func (r *Registry) Declared(permission string) bool {
+	module, _, _ := strings.Cut(permission, ".")
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.ContainsFunc(r.byModule[module], func(p Permission) bool { return p.Name == permission })
+}
+
 // All returns every permission, sorted by name. The list is the caller's, what its Roles point to is shared: do not change it.
 func (r *Registry) All() []Permission {
 	r.mu.RLock()

@@ -14,7 +14,7 @@ import (
 	"github.com/platformd/platformd/core/internal/audit"
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/authz"
-	"github.com/platformd/platformd/core/internal/cache"
+	//CACHE
 	"github.com/platformd/platformd/core/internal/identity"
 	"github.com/platformd/platformd/plugin-api/manifest"
 	corev1 "github.com/platformd/platformd/proto/platform/core/v1"
@@ -30,13 +30,12 @@ type Deps struct {
 	// Ready returns nil if a module can be called now, else why not.
 	Ready func(module string) error
 
-	Auth        *auth.Service
-	Identity    *identity.Service
-	Authz       *authz.Service
-	Permissions *authz.Registry
-	Audit       *audit.Service
-	Cache       *cache.Service
-	Log         hclog.Logger
+	Auth     *auth.Service
+	Identity *identity.Service
+	Authz    *authz.Service
+	Audit    *audit.Service
+	//CACHE2
+	Log hclog.Logger
 }
 
 // Host makes the services of modules. It is safe for concurrent use.
@@ -64,6 +63,6 @@ func (h *Host) Services(m *manifest.Manifest) func(*grpc.Server) {
 		corev1.RegisterIdentityServer(g, &identityServer{caller: c})
 		corev1.RegisterAuthzServer(g, &authzServer{caller: c})
 		corev1.RegisterAuditServer(g, &auditServer{caller: c})
-		corev1.RegisterCacheServer(g, &cacheServer{caller: c, cache: h.deps.Cache.Module(m.Name, int64(m.Grants.Cache))})
+		//CACHE3
 	}
 }

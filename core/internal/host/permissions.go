@@ -2,8 +2,6 @@ package host
 
 import (
 	"context"
-	"errors"
-	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -63,7 +61,7 @@ func (s *authzServer) ListPermissions(ctx context.Context, req *corev1.ListPermi
 	if err != nil {
 		return nil, err
 	}
-	held, err := s.held(who)
+	held, err := s.deps.Authz.Held(holder(who))
 	if err != nil {
 		return nil, s.unavailable("permissions cannot be decided", err)
 	}
@@ -93,33 +91,19 @@ func (s *authzServer) decide(ctx context.Context, userID string, permissions ...
 		return nil, err
 	}
 	for _, permission := range permissions {
-		if !s.deps.Permissions.Declared(permission) {
+		if !s.deps.Authz.Declared(permission) {
 			return nil, status.Errorf(codes.NotFound, "no installed module declares the permission %q", permission)
 		}
 	}
 	allowed := make([]bool, len(permissions))
 	for i, permission := range permissions {
-		if allowed[i], err = s.deps.Authz.Decide(who.Principal, who.Permissions, permission); err != nil {
+		if allowed[i], err = s.deps.Authz.Decide(holder(who), permission); err != nil {
 			return nil, s.unavailable("permissions cannot be decided", err)
 		}
 	}
 	return allowed, nil
 }
 
-// held lists, sorted, what somebody may do.
-func (s *authzServer) held(who auth.Identity) ([]string, error) {
-	var names []string
-	for _, p := range s.deps.Permissions.All() {
-		allowed, err := s.deps.Authz.Decide(who.Principal, who.Permissions, p.Name)
-		if err != nil {
-			return nil, err
-		}
-		if allowed {
-			names = append(names, p.Name)
-		}
-	}
-	return slices.Clip(names), nil
+func holder(who auth.Identity) authz.Holder {
+	return authz.Holder{Principal: who.Principal, Bound: who.Permissions}
 }
-
-var _ = errors.Is
-var _ = authz.Allows
