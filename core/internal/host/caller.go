@@ -62,8 +62,10 @@ func (c *caller) denied(ctx context.Context, method string) {
 	})
 }
 
-// safely keeps a panic in the core's own code from being every module's end.
-func (c *caller) safely(method string, work func() (any, error)) (answer any, err error) {
+// answer bounds a call, and keeps a panic in the core's own code from being every module's end.
+func (c *caller) answer(ctx context.Context, method string, run func(context.Context) (any, error)) (answer any, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	defer func() {
 		if cause := recover(); cause != nil {
 			c.deps.Log.Error("a core service panicked", "method", method, "module", c.manifest.Name, "panic", fmt.Sprint(cause),
@@ -71,7 +73,7 @@ func (c *caller) safely(method string, work func() (any, error)) (answer any, er
 			answer, err = nil, status.Error(codes.Internal, "internal error")
 		}
 	}()
-	return work()
+	return run(ctx)
 }
 
 // unavailable says that something cannot be found out now; the cause is the operator's to know.

@@ -1,4 +1,4 @@
-package host
+package wire
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 	corev1 "github.com/platformd/platformd/proto/platform/core/v1"
 )
 
-// Policies returns what a module must be granted for each method of platform.core.v1, by the method's full name, as
+// Policies returns what a module must be granted for each method of platform.core.v1, by the method's full name, such as
 // /platform.core.v1.Auth/Validate. It reads them from the protocol itself: a method without a policy, or with one that no manifest
 // can meet, is an error.
 func Policies() (map[string]*corev1.Policy, error) {
@@ -66,39 +66,48 @@ func wanted(p *corev1.Policy) string {
 	return fmt.Sprintf("grants: { %s: true }", p.GetGrant())
 }
 
-// guard registers services so that each of their methods is answered only to a caller that is granted it.
-type guard struct {
-	server   *grpc.Server
-	caller   *caller
-	policies map[string]*corev1.Policy
+// Guard registers the core's services for one module: each method is answered only as far as the module's manifest grants it.
+type Guard struct {
+	Server   grpc.ServiceRegistrar
+	Module   *manifest.Manifest
+	Policies map[string]*corev1.Policy
+	// Answer runs a method that is granted; nil runs it as it is.
+	Answer func(ctx context.Context, method string, run func(context.Context) (any, error)) (any, error)
+	// Denied hears of each method that is not; nil tells nobody.
+	Denied func(ctx context.Context, method string)
 }
 
-// RegisterService implements grpc.ServiceRegistrar. What has no policy could not be judged, so it is not served at all.
-func (g guard) RegisterService(desc *grpc.ServiceDesc, impl any) {
+// RegisterService implements grpc.ServiceRegistrar. What has no policy could not be judged, so it is not served at all; nor are
+// streams, which no policy speaks of yet.
+func (g *Guard) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	guarded := *desc
 	guarded.Methods, guarded.Streams = nil, nil
 	for _, method := range desc.Methods {
 		name := "/" + desc.ServiceName + "/" + method.MethodName
-		if policy := g.policies[name]; policy != nil {
+		if policy := g.Policies[name]; policy != nil {
 			method.Handler = g.guarded(policy, name, method.Handler)
 			guarded.Methods = append(guarded.Methods, method)
 		}
 	}
-	g.server.RegisterService(&guarded, impl)
+	g.Server.RegisterService(&guarded, impl)
 }
 
 // handler is that of grpc.MethodDesc.
 type handler = func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error)
 
-func (g guard) guarded(policy *corev1.Policy, method string, next handler) handler {
+func (g *Guard) guarded(policy *corev1.Policy, method string, next handler) handler {
 	return func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-		if !policy.GetOpen() && !g.caller.manifest.Grants.Holds(policy.GetGrant(), policy.GetAccess()) {
-			g.caller.denied(ctx, method)
+		if !policy.GetOpen() && !g.Module.Grants.Holds(policy.GetGrant(), policy.GetAccess()) {
+			if g.Denied != nil {
+				g.Denied(ctx, method)
+			}
 			return nil, status.Errorf(codes.PermissionDenied, "module %s may not call %s (fix: write %s in its module.yaml)",
-				g.caller.manifest.Name, strings.TrimPrefix(method, "/"), wanted(policy))
+				g.Module.Name, strings.TrimPrefix(method, "/"), wanted(policy))
 		}
-		ctx, cancel := context.WithTimeout(ctx, callTimeout)
-		defer cancel()
-		return g.caller.safely(method, func() (any, error) { return next(srv, ctx, dec, interceptor) })
+		run := func(ctx context.Context) (any, error) { return next(srv, ctx, dec, interceptor) }
+		if g.Answer != nil {
+			return g.Answer(ctx, method, run)
+		}
+		return run(ctx)
 	}
 }
