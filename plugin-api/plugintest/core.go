@@ -3,6 +3,7 @@ package plugintest
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -13,32 +14,53 @@ import (
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/manifest"
+	"github.com/platformd/platformd/plugin-api/wire"
 	corev1 "github.com/platformd/platformd/proto/platform/core/v1"
 )
 
-// core is the core as the module sees it: its gRPC services, in memory.
+// core is the core as the module sees it: its gRPC services, in memory, as far as the manifest's grants allow.
 type core struct {
 	corev1.UnimplementedRegistryServer
 
 	manifest  *manifest.Manifest
 	installed map[string]pluginapi.Dependency
+	users     []pluginapi.User
+	callers   *callers
 	listener  *bufconn.Listener
 	server    *grpc.Server
 	served    sync.WaitGroup
+
+	mu      sync.Mutex // guards written
+	written []Written
 }
 
-func newCore(m *manifest.Manifest, dependencies []pluginapi.Dependency) *core {
+func newCore(m *manifest.Manifest, o Options) (*core, error) {
 	const buffer = 64 << 10
+	policies, err := wire.Policies()
+	if err != nil {
+		return nil, err
+	}
 	c := &core{
-		manifest: m, installed: map[string]pluginapi.Dependency{},
+		manifest: m, installed: map[string]pluginapi.Dependency{}, users: o.Users,
+		callers:  &callers{manifest: m, byToken: map[string]caller{}},
 		listener: bufconn.Listen(buffer), server: grpc.NewServer(),
 	}
-	for _, dependency := range dependencies {
+	for _, dependency := range o.Dependencies {
 		c.installed[dependency.Name] = dependency
 	}
-	corev1.RegisterRegistryServer(c.server, c)
+	guard := &wire.Guard{Server: c.server, Module: m, Policies: policies}
+	corev1.RegisterRegistryServer(guard, c)
+	corev1.RegisterAuthServer(guard, &authServer{core: c})
+	corev1.RegisterIdentityServer(guard, &identityServer{core: c})
+	corev1.RegisterAuthzServer(guard, &authzServer{core: c})
+	corev1.RegisterAuditServer(guard, &auditServer{core: c})
+	corev1.RegisterCacheServer(guard, &cacheServer{values: map[string]cached{}})
 	c.served.Go(func() { _ = c.server.Serve(c.listener) }) // it fails only by being stopped
-	return c
+	return c, nil
+}
+
+func (c *core) declares(permission string) bool {
+	return slices.ContainsFunc(c.manifest.Permissions, func(p manifest.Permission) bool { return p.Name == permission })
 }
 
 // GetModule implements corev1.RegistryServer.

@@ -4,16 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"path"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/link/mux"
 	"github.com/platformd/platformd/plugin-api/manifest"
@@ -26,42 +22,18 @@ type gateway struct {
 	prefix   string // of every path
 	link     *mux.Client
 	mux      *http.ServeMux
-
-	mu      sync.Mutex // guards callers
-	callers map[string]caller
+	callers  *callers
 }
 
-// caller is who holds a token.
-type caller struct {
-	principal   pluginapi.Principal
-	permissions []string
-}
-
-func newGateway(m *manifest.Manifest, link *mux.Client) *gateway {
+func newGateway(m *manifest.Manifest, link *mux.Client, callers *callers) *gateway {
 	g := &gateway{
-		manifest: m, prefix: "/api/v1/" + m.Name, link: link, mux: http.NewServeMux(), callers: map[string]caller{},
+		manifest: m, prefix: "/api/v1/" + m.Name, link: link, mux: http.NewServeMux(), callers: callers,
 	}
 	for _, route := range m.Routes {
 		pattern := route.Method + " " + g.prefix + strings.TrimSuffix(route.Path, "/")
 		g.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, &route) })
 	}
 	return g
-}
-
-// admit gives principal a token. A permission that matches none of the manifest's is an error: the test would not test what
-// it says.
-func (g *gateway) admit(principal pluginapi.Principal, permissions []string) (token string, err error) {
-	for _, pattern := range permissions {
-		known := func(p manifest.Permission) bool { return matches(pattern, p.Name) }
-		if !slices.ContainsFunc(g.manifest.Permissions, known) {
-			return "", fmt.Errorf("module.yaml declares no permission that %q matches", pattern)
-		}
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	token = fmt.Sprintf("test-token-%d", len(g.callers)+1)
-	g.callers[token] = caller{principal: principal, permissions: slices.Clone(permissions)}
-	return token, nil
 }
 
 // ServeHTTP implements http.Handler.
@@ -107,7 +79,7 @@ func canonical(r *http.Request) bool {
 }
 
 func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route *manifest.Route) {
-	principal, refusal := g.authorize(r, route)
+	caller, refusal := g.authorize(r, route)
 	if refusal != nil {
 		refusal.Write(w)
 		return
@@ -121,7 +93,7 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route *manifest.
 	ctx, cancel := bound(r.Context(), timeout)
 	defer cancel()
 	call := &link.Call{
-		Route: route.ID, Params: params(r, route), Principal: principal,
+		Route: route.ID, Params: params(r, route), Principal: caller.principal, Ticket: caller.ticket,
 		Path: cmp.Or(strings.TrimPrefix(r.URL.Path, g.prefix), "/"), Timeout: timeout,
 	}
 	pass := g.link.Exchange
@@ -134,35 +106,20 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route *manifest.
 }
 
 // authorize decides who calls and whether they may.
-func (g *gateway) authorize(r *http.Request, route *manifest.Route) (pluginapi.Principal, *problem.Problem) {
-	credentials := r.Header.Get("Authorization")
+func (g *gateway) authorize(r *http.Request, route *manifest.Route) (caller, *problem.Problem) {
+	credentials, nobody := r.Header.Get("Authorization"), caller{principal: link.Anonymous()}
 	token, _ := strings.CutPrefix(credentials, "Bearer ")
-	g.mu.Lock()
-	caller, known := g.callers[token]
-	g.mu.Unlock()
+	found, known := g.callers.find(token)
 	switch {
 	case credentials == "" && route.Access == manifest.AccessPublic:
-		return link.Anonymous(), nil
+		return nobody, nil
 	case !known:
-		return link.Anonymous(), problem.New(http.StatusUnauthorized, "unauthenticated", "send a valid token")
-	case route.Permission != "" && !holds(caller.permissions, route.Permission):
-		return link.Anonymous(), problem.New(http.StatusForbidden, "permission_denied",
+		return nobody, problem.New(http.StatusUnauthorized, "unauthenticated", "send a valid token")
+	case route.Permission != "" && !holds(found.permissions, route.Permission):
+		return nobody, problem.New(http.StatusForbidden, "permission_denied",
 			"this needs the permission "+route.Permission+": name it in plugintest.Options.Permissions")
 	}
-	return caller.principal, nil
-}
-
-func holds(patterns []string, permission string) bool {
-	return slices.ContainsFunc(patterns, func(pattern string) bool { return matches(pattern, permission) })
-}
-
-// matches knows "*", "blog.*", "blog.post.*" and exact names.
-func matches(pattern, permission string) bool {
-	prefix, wild := strings.CutSuffix(pattern, "*")
-	if !wild {
-		return pattern == permission
-	}
-	return prefix == "" || strings.HasSuffix(prefix, ".") && strings.HasPrefix(permission, prefix)
+	return found, nil
 }
 
 func bound(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {

@@ -46,7 +46,9 @@ func (s *Server) launch(ctx context.Context, module pluginapi.Module, o Options)
 
 // prepare makes what Init hands to the module.
 func (s *Server) prepare(o Options) (err error) {
-	s.core = newCore(s.manifest, o.Dependencies)
+	if s.core, err = newCore(s.manifest, o); err != nil {
+		return err
+	}
 	if s.sockets, err = os.MkdirTemp("", "pd"); err != nil { // t.TempDir's paths may be too long for a socket
 		return err
 	}
@@ -104,9 +106,9 @@ func (s *Server) initialise(ctx context.Context) error {
 // serve puts a small gateway in front of the module.
 func (s *Server) serve(o Options) (err error) {
 	s.link = mux.NewClient(http1.ClientConfig{Socket: s.init.GetDataSocket(), Secret: s.init.GetDataSecret()})
-	s.gateway = newGateway(s.manifest, s.link)
+	s.gateway = newGateway(s.manifest, s.link, s.core.callers)
 	s.front = httptest.NewServer(s.gateway)
-	token, err := s.gateway.admit(o.Principal, o.Permissions)
+	token, err := s.core.callers.admit(o.Principal, o.Permissions)
 	s.Client = s.newClient(token)
 	return err
 }

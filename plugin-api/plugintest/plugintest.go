@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 
@@ -37,6 +38,8 @@ type Options struct {
 	Database *Database
 	// Dependencies are what Core.Dependency answers; a module that is not among them is not installed.
 	Dependencies []pluginapi.Dependency
+	// Users are what Core.Identity knows. Core.Authz decides about whoever holds a token of this Server (Principal, As).
+	Users []pluginapi.User
 }
 
 // Server is a running module. Its requests come from Options.Principal; As makes clients for others. It is safe for
@@ -104,7 +107,7 @@ func (o Options) withDefaults(t testing.TB) Options {
 // As returns a client whose requests come from principal, who holds the permissions; see Options.Permissions.
 func (s *Server) As(principal pluginapi.Principal, permissions ...string) *Client {
 	s.t.Helper()
-	token, err := s.gateway.admit(principal, permissions)
+	token, err := s.core.callers.admit(principal, permissions)
 	if err != nil {
 		s.t.Fatalf("%v", err)
 	}
@@ -125,6 +128,13 @@ func (s *Server) Core() *pluginapi.Core {
 		core.Database = s.database.Work
 	}
 	return pluginapi.NewCore(core, s.init.GetConfig(), nil)
+}
+
+// Written returns what the module has added to the audit log, the oldest first.
+func (s *Server) Written() []Written {
+	s.core.mu.Lock()
+	defer s.core.mu.Unlock()
+	return slices.Clone(s.core.written)
 }
 
 // Stop drains and stops the module as the core does, within the manifest's stopTimeout, and fails the test if it returns an

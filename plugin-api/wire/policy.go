@@ -18,8 +18,8 @@ import (
 )
 
 // Policies returns what a module must be granted for each method of platform.core.v1, by the method's full name, such as
-// /platform.core.v1.Auth/Validate. It reads them from the protocol itself: a method without a policy, or with one that no manifest
-// can meet, is an error.
+// /platform.core.v1.Auth/Validate. It reads them from the protocol itself: a method without a policy, or with one that no
+// manifest can meet, is an error.
 func Policies() (map[string]*corev1.Policy, error) {
 	policies := map[string]*corev1.Policy{}
 	var problems []error

@@ -2,6 +2,7 @@ package signin
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/platformd/platformd/core/internal/auth"
 )
@@ -25,17 +26,20 @@ func (s *signin) begin(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	if err != nil {
 		return refused(err)
 	}
-	http.SetCookie(w, s.cookie(name, state, 600)) //nolint:mnd // as long as the state itself
+	http.SetCookie(w, s.cookie(name, state, stateSeconds))
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, location, http.StatusFound)
 	return nil
 }
 
+// stateSeconds is as long as a sign-in may take at the provider.
+const stateSeconds = 600
+
 // cookie is sent back when the provider redirects to us, from another site: hence Lax.
 func (s *signin) cookie(provider, state string, seconds int) *http.Cookie {
 	return &http.Cookie{
 		Name: stateCookie, Value: state, Path: finishPath(provider), MaxAge: seconds, HttpOnly: true,
-		Secure: len(s.deps.URL()) > 5 && s.deps.URL()[:5] == "https", SameSite: http.SameSiteLaxMode,
+		Secure: strings.HasPrefix(s.deps.URL(), "https:"), SameSite: http.SameSiteLaxMode,
 	}
 }
 
@@ -48,7 +52,7 @@ func (s *signin) finish(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 	tokens, err := s.deps.Auth.Finish(r.Context(), auth.Callback{
 		Issuer: name, StateCookie: state, Query: r.URL.Query(), Client: clientOf(r),
 	})
-	return s.signedIn(w, r, tokens, err, attempt{action: "auth.login", resource: "provider/" + name})
+	return s.signedIn(w, r, attempt{"auth.login", "provider/" + name, tokens, err})
 }
 
 func (s *signin) exchange(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
@@ -60,5 +64,5 @@ func (s *signin) exchange(w http.ResponseWriter, r *http.Request, _ auth.Identit
 	}
 	name := r.PathValue("name")
 	tokens, err := s.deps.Auth.Exchange(r.Context(), name, asked.IDToken, clientOf(r))
-	return s.signedIn(w, r, tokens, err, attempt{action: "auth.login", resource: "provider/" + name})
+	return s.signedIn(w, r, attempt{"auth.login", "provider/" + name, tokens, err})
 }

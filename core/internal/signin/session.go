@@ -34,28 +34,32 @@ func (s *signin) login(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	tokens, err := s.deps.Auth.Login(r.Context(), auth.Login{
 		Email: asked.Email, Password: asked.Password, Address: client.Address, UserAgent: client.UserAgent,
 	})
-	return s.signedIn(w, r, tokens, err, attempt{action: "auth.login", resource: "email/" + asked.Email})
+	return s.signedIn(w, r, attempt{"auth.login", "email/" + asked.Email, tokens, err})
 }
 
-// attempt is what is written down of somebody who wants in.
-type attempt struct{ action, resource string }
+// attempt is what came of somebody who wanted in: tokens, or an error.
+type attempt struct {
+	action, resource string
+	tokens           auth.Tokens
+	err              error
+}
 
 // signedIn answers with the tokens of a new or continued session, or with why there is none.
-func (s *signin) signedIn(w http.ResponseWriter, r *http.Request, tokens auth.Tokens, err error, a attempt) error {
+func (s *signin) signedIn(w http.ResponseWriter, r *http.Request, a attempt) error {
 	entry := audit.Entry{Action: a.action, Resource: a.resource, Outcome: audit.Denied}
-	if err != nil {
+	if a.err != nil {
 		var reuse *auth.ReuseError
-		if errors.As(err, &reuse) {
+		if errors.As(a.err, &reuse) {
 			entry.Actor = link.Principal{Kind: link.KindUser, ID: reuse.UserID}
 			entry.Details = audit.Details("why", "a refresh token came twice; its session has been ended", "session", reuse.Session)
 		}
 		s.record(r.Context(), r, entry)
-		return refused(err)
+		return refused(a.err)
 	}
-	entry.Actor = link.Principal{Kind: link.KindUser, ID: tokens.User.ID, Name: tokens.User.Name}
-	entry.Resource, entry.Outcome = "session/"+tokens.Session, audit.Done
+	entry.Actor = link.Principal{Kind: link.KindUser, ID: a.tokens.User.ID, Name: a.tokens.User.Name}
+	entry.Resource, entry.Outcome = "session/"+a.tokens.Session, audit.Done
 	s.record(r.Context(), r, entry)
-	return writeJSON(w, http.StatusOK, tokens)
+	return writeJSON(w, http.StatusOK, a.tokens)
 }
 
 func (s *signin) refresh(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
@@ -69,7 +73,7 @@ func (s *signin) refresh(w http.ResponseWriter, r *http.Request, _ auth.Identity
 	if err == nil {
 		return writeJSON(w, http.StatusOK, tokens) // the session is in the log since its beginning
 	}
-	return s.signedIn(w, r, tokens, err, attempt{action: "auth.refresh"})
+	return s.signedIn(w, r, attempt{action: "auth.refresh", err: err})
 }
 
 // user refuses callers that are nobody's session.

@@ -112,22 +112,30 @@ func withoutNewline(password string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(password, "\n"), "\r")
 }
 
-// answerFailed shows a person the form again, with what is wrong; a program gets the problem.
-func answerFailed(w http.ResponseWriter, isForm bool, p page, f filled, err error) error { //nolint:revive // one call for two kinds
-	refusal, public := problem.FromError(err)
-	if !isForm || !public {
-		return err
-	}
-	p.Token, p.Email, p.Name, p.Problem = f.Token, f.Email, f.Name, withoutFix(refusal.Detail)
-	return p.show(w, refusal.Status)
+// reply answers what was filled in: a person with the page, a program with JSON.
+type reply struct {
+	w      http.ResponseWriter
+	isForm bool
+	page   page
 }
 
-func answerDone(w http.ResponseWriter, isForm bool, p page, user identity.User) error {
-	if !isForm {
-		return writeJSON(w, http.StatusCreated, user)
+// failed shows a person the form again, with what is wrong.
+func (p reply) failed(f filled, err error) error {
+	err = refused(err)
+	refusal, public := problem.FromError(err)
+	if !p.isForm || !public {
+		return err
 	}
-	p.Intro, p.Done = "", "Done. You can sign in as "+user.Email+"."
-	return p.show(w, http.StatusCreated)
+	p.page.Token, p.page.Email, p.page.Name, p.page.Problem = f.Token, f.Email, f.Name, withoutFix(refusal.Detail)
+	return p.page.show(p.w, refusal.Status)
+}
+
+func (p reply) done(user identity.User) error {
+	if !p.isForm {
+		return writeJSON(p.w, http.StatusCreated, user)
+	}
+	p.page.Intro, p.page.Done = "", "Done. You can sign in as "+user.Email+"."
+	return p.page.show(p.w, http.StatusCreated)
 }
 
 // withoutFix leaves out what is meant for the operator's terminal.
@@ -157,9 +165,9 @@ func (s *signin) setup(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	}, s.deps.Administrator)
 	s.recordLink(r, "platform.setup", user, err)
 	if err != nil {
-		return answerFailed(w, isForm, setupPage(), f, refused(err))
+		return reply{w, isForm, setupPage()}.failed(f, err)
 	}
-	return answerDone(w, isForm, setupPage(), user)
+	return reply{w, isForm, setupPage()}.done(user)
 }
 
 func (s *signin) password(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
@@ -171,7 +179,7 @@ func (s *signin) password(w http.ResponseWriter, r *http.Request, _ auth.Identit
 	user, err := s.deps.Identity.Accept(r.Context(), f.Token, f.Password)
 	s.recordLink(r, "user.password", user, err)
 	if err != nil {
-		return answerFailed(w, isForm, passwordPage(), f, refused(err))
+		return reply{w, isForm, passwordPage()}.failed(f, err)
 	}
-	return answerDone(w, isForm, passwordPage(), user)
+	return reply{w, isForm, passwordPage()}.done(user)
 }

@@ -1,5 +1,5 @@
-// Package signin is how people come to a session over HTTP: sign in and out, refresh, choose a password by a one-use link, set the
-// platform up, come from another provider. Its routes are below /api/v1/platform on the gateway.
+// Package signin is how people come to a session over HTTP: sign in and out, refresh, choose a password by a one-use link, set
+// the platform up, come from another provider. Its routes are below /api/v1/platform on the gateway.
 //
 // Floor 4. It must not judge credentials (auth, identity) or decide what somebody may do (authz): it speaks HTTP for them, and
 // writes down how it went.
@@ -130,7 +130,8 @@ func refused(err error) error {
 	}
 	var down *auth.IssuerError
 	if errors.As(err, &down) {
-		return problem.New(http.StatusServiceUnavailable, "unavailable", "the provider cannot be reached at the moment: try again later")
+		return problem.New(http.StatusServiceUnavailable, "unavailable",
+			"the provider cannot be reached at the moment: try again later")
 	}
 	return err
 }
