@@ -72,16 +72,23 @@ func (d *dispatcher) refuse(w *response, r *http.Request, err error) {
 	named.Write(w)
 }
 
+// verdict is what a handler's error becomes. Once the request's context has ended, an error that says nothing to the client is
+// taken for a consequence: drivers often hide that they were interrupted behind words of their own.
 func verdict(ctx context.Context, err error) (answer *problem.Problem, public bool) {
-	switch {
-	case errors.Is(err, http.ErrAbortHandler):
+	if errors.Is(err, http.ErrAbortHandler) {
 		panic(http.ErrAbortHandler)
-	case ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded):
+	}
+	interrupted := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	if answer, public = problem.FromError(err); public && !interrupted {
+		return answer, true
+	}
+	switch ctx.Err() {
+	case context.DeadlineExceeded:
 		return problem.New(http.StatusGatewayTimeout, "deadline_exceeded", "the request took longer than its route allows"), true
-	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+	case context.Canceled:
 		return problem.New(499, "canceled", "the client went away"), true
 	}
-	return problem.FromError(err)
+	return answer, public
 }
 
 func routeOf(r *http.Request) string {

@@ -1,6 +1,7 @@
 package pluginapi
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
@@ -114,4 +116,32 @@ func TestMountServesWhatRoutesDoNot(t *testing.T) {
 func TestPrincipalOutsideOfARequestIsAnonymous(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, link.Anonymous(), PrincipalFrom(t.Context()))
+}
+
+// TestNobodyIsLeftToAnswer: a driver that says in words of its own that it was interrupted is no failure of the module.
+func TestNobodyIsLeftToAnswer(t *testing.T) {
+	t.Parallel()
+	rollback := errors.New("transaction has already been rolled back")
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	late, end := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer end()
+	missing := status.Error(codes.NotFound, "there is no such post")
+	for name, test := range map[string]struct {
+		ctx    context.Context
+		err    error
+		status int
+		public bool
+	}{
+		"gone, and the driver says so":  {gone, fmt.Errorf("save: %w", context.Canceled), 499, true},
+		"gone, in the driver's words":   {gone, rollback, 499, true},
+		"late, in the driver's words":   {late, rollback, http.StatusGatewayTimeout, true},
+		"gone, but the answer is known": {gone, missing, http.StatusNotFound, true},
+		"there, and a failure":          {t.Context(), rollback, http.StatusInternalServerError, false},
+		"there, and somebody gave up":   {t.Context(), context.Canceled, http.StatusInternalServerError, false},
+	} {
+		answer, public := verdict(test.ctx, test.err)
+		require.Equal(t, test.status, answer.Status, name)
+		require.Equal(t, test.public, public, name)
+	}
 }
