@@ -282,6 +282,19 @@ func (p *platform) try(method, path, token, body string) (answer, error) {
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
+	return whole(req)
+}
+
+// roundTrip sends a request of any kind; a transport error fails the test.
+func (p *platform) roundTrip(req *http.Request) answer {
+	p.t.Helper()
+	got, err := whole(req)
+	require.NoError(p.t, err)
+	return got
+}
+
+// whole sends a request and reads the answer.
+func whole(req *http.Request) (answer, error) {
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return answer{}, err
