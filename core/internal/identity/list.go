@@ -44,7 +44,7 @@ func (s *Service) List(ctx context.Context, p Page) (Listing, error) {
 	}
 	if p.Query != "" {
 		prefix := literal(lower(strings.TrimSpace(p.Query))) + "%"
-		query = query.Where("email LIKE ? ESCAPE '!' OR name_key LIKE ? ESCAPE '!'", prefix, prefix)
+		query = query.Where("(email LIKE ? ESCAPE '!' OR name_key LIKE ? ESCAPE '!')", prefix, prefix)
 	}
 	var rows []row
 	if err := query.Find(&rows).Error; err != nil {

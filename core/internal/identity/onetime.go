@@ -181,9 +181,9 @@ func (s *Service) open(db *gorm.DB, secret string, purposes ...Purpose) (onetime
 	return found, nil
 }
 
-// use is open for one alone: who comes second finds the link used.
+// use is open for one alone: who comes second finds the link used. Whoever calls it keeps the link's user locked, or all users.
 func (s *Service) use(tx *gorm.DB, secret string, purposes ...Purpose) error {
-	found, err := s.open(forUpdate(tx), secret, purposes...)
+	found, err := s.open(tx, secret, purposes...)
 	if err != nil {
 		return err
 	}

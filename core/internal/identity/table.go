@@ -78,7 +78,8 @@ func take(db *gorm.DB, condition string, args ...any) (row, error) {
 
 // forUpdate keeps what a query finds from changing until the transaction ends. On SQLite the transaction alone does.
 //
-// Whoever locks several things locks users first, then what belongs to them: two transactions never wait for each other.
+// Users are locked before anything that belongs to them is touched, and nothing else is: two transactions never wait for each
+// other.
 func forUpdate(tx *gorm.DB) *gorm.DB { return tx.Clauses(clause.Locking{Strength: "UPDATE"}) }
 
 // lockUsers lets nobody else make or change a user until the transaction ends. On SQLite the transaction alone does.
