@@ -122,7 +122,7 @@ func noUser(err error) error {
 }
 
 // leaving keeps the last administrator, and forgets what a deleted user had.
-func (d *daemon) leaving(tx *gorm.DB, userID, why string) error {
+func (d *daemon) leaving(_ context.Context, tx *gorm.DB, userID, why string) error {
 	if err := d.authz.EnsureNotLastAdminTx(tx, userID); err != nil {
 		return err
 	}

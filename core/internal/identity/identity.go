@@ -40,6 +40,8 @@ type User struct {
 	HasPassword bool      `json:"has_password"`
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
+	// PasswordChangedAt is nil for a user who never had a password.
+	PasswordChangedAt *time.Time `json:"-"`
 }
 
 // NewUser is what a user is made of.
@@ -58,6 +60,8 @@ const (
 
 // Options are what a Service needs of others. The zero value is usable.
 type Options struct {
+	// Leaving is asked in the transaction that disables or deletes a user, with the reason, and can refuse it. It must use tx only.
+	Leaving func(ctx context.Context, tx *gorm.DB, userID, why string) error
 	// Ended is called after a change for which everything that the user is signed in with must end has been committed, with one
 	// of the reasons above. It may be called again for the same change. Its context does not end with the caller's.
 	Ended func(ctx context.Context, userID, why string)
@@ -70,11 +74,12 @@ type Options struct {
 // Service is safe for concurrent use, and several daemons may have one on the same database. Unless a method says otherwise, an
 // input that makes no sense is a *problem.Problem, and a user who is not there is ErrNotFound.
 type Service struct {
-	db     *gorm.DB
-	ended  func(ctx context.Context, userID, why string)
-	log    hclog.Logger
-	now    func() time.Time
-	hasher *hasher
+	db      *gorm.DB
+	leaving func(ctx context.Context, tx *gorm.DB, userID, why string) error
+	ended   func(ctx context.Context, userID, why string)
+	log     hclog.Logger
+	now     func() time.Time
+	hasher  *hasher
 }
 
 // New returns the service over the core's database, whose tables it makes or brings up to date.
@@ -82,7 +87,10 @@ func New(ctx context.Context, db *gorm.DB, o Options) (*Service, error) {
 	if err := storage.MigrateCore(db.WithContext(ctx), "identity", steps()...); err != nil {
 		return nil, err
 	}
-	s := &Service{db: db, ended: o.Ended, log: o.Log, now: o.Now, hasher: newHasher()}
+	s := &Service{db: db, leaving: o.Leaving, ended: o.Ended, log: o.Log, now: o.Now, hasher: newHasher()}
+	if s.leaving == nil {
+		s.leaving = func(context.Context, *gorm.DB, string, string) error { return nil }
+	}
 	if s.ended == nil {
 		s.ended = func(context.Context, string, string) {}
 	}

@@ -131,6 +131,7 @@ func TestAUserFromBirthToDeletion(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, User{
 			ID: made.ID, Email: "ada@example.com", Name: "Ada Lovelace", HasPassword: true, CreatedAt: start, UpdatedAt: start,
+			PasswordChangedAt: &start,
 		}, made)
 		require.Regexp(t, `^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$`, made.ID)
 
@@ -151,6 +152,7 @@ func TestAUserFromBirthToDeletion(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, User{
 			ID: made.ID, Email: "countess@example.com", HasPassword: true, CreatedAt: start, UpdatedAt: start.Add(time.Hour),
+			PasswordChangedAt: &start,
 		}, changed)
 		found, err := d.Get(t.Context(), made.ID)
 		require.NoError(t, err)
@@ -323,6 +325,36 @@ func TestSessionsEndWhoeverLeaves(t *testing.T) {
 		d.ended = func(ctx context.Context, id, why string) { leave(); told(ctx, id, why) }
 		require.NoError(t, d.Delete(ctx, u.ID))
 		require.Equal(t, []string{"deleted " + u.ID}, d.told())
+	})
+}
+
+// Who must not leave stays, with all that they have.
+func TestLeavingCanBeRefused(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, more func() *daemon) {
+		d := more()
+		u := d.user(t, "ada@example.com", good)
+		last := errors.New("the last administrator")
+		var asked []string
+		d.leaving = func(_ context.Context, tx *gorm.DB, id, why string) error {
+			active, err := Active(tx, []string{id, "nobody"})
+			asked = append(asked, why+" "+id)
+			require.Equal(t, []string{id}, active)
+			return errors.Join(err, last)
+		}
+		require.ErrorIs(t, d.SetDisabled(t.Context(), u.ID, true), last)
+		require.ErrorIs(t, d.Delete(t.Context(), u.ID), last)
+		require.Equal(t, []string{"disabled " + u.ID, "deleted " + u.ID}, asked)
+		require.Empty(t, d.told())
+		found, err := d.Verify(t.Context(), "ada@example.com", good)
+		require.NoError(t, err)
+		require.Equal(t, u.ID, found.ID)
+
+		d.leaving = func(context.Context, *gorm.DB, string, string) error { return nil }
+		require.NoError(t, d.SetDisabled(t.Context(), u.ID, true))
+		active, err := Active(d.db, []string{u.ID})
+		require.NoError(t, err)
+		require.Empty(t, active)
 	})
 }
 

@@ -37,7 +37,7 @@ func (row) TableName() string { return usersTable }
 func (r *row) user() User {
 	return User{
 		ID: r.ID, Email: r.Email, Name: r.Name, Disabled: r.Disabled, HasPassword: r.PasswordHash != "",
-		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, PasswordChangedAt: r.PasswordChangedAt,
 	}
 }
 

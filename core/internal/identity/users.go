@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"gorm.io/gorm"
 )
@@ -125,6 +126,9 @@ func (s *Service) SetDisabled(ctx context.Context, id string, disabled bool) err
 		if !disabled {
 			return nil
 		}
+		if err := s.leaving(ctx, tx, id, EndedDisabled); err != nil {
+			return err
+		}
 		return voidLinks(tx, r.ID)
 	})
 	if err == nil && disabled {
@@ -138,15 +142,32 @@ func (s *Service) Delete(ctx context.Context, id string) error {
 	if !validID(id) {
 		return ErrNotFound
 	}
-	deleted := s.db.WithContext(ctx).Delete(&row{}, "id = ?", id) // the tables' foreign keys take the rest
-	switch {
-	case deleted.Error != nil:
-		return fmt.Errorf("delete user %s: %w", id, deleted.Error)
-	case deleted.RowsAffected == 0:
-		return ErrNotFound
+	err := s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if _, err := take(forUpdate(tx), "id = ?", id); err != nil {
+			return err
+		}
+		if err := s.leaving(ctx, tx, id, EndedDeleted); err != nil {
+			return err
+		}
+		return tx.Delete(&row{}, "id = ?", id).Error // the tables' foreign keys take the rest
+	})
+	if err != nil {
+		return fmt.Errorf("delete user %s: %w", id, err)
 	}
 	s.end(ctx, id, EndedDeleted)
 	return nil
+}
+
+// Active returns those of the users who can sign in. It asks through tx, which may be a transaction.
+func Active(tx *gorm.DB, users []string) (active []string, err error) {
+	for some := range slices.Chunk(users, MaxPage) {
+		var found []string
+		if err := tx.Model(&row{}).Where("id IN ? AND NOT disabled", some).Pluck("id", &found).Error; err != nil {
+			return nil, fmt.Errorf("look up users: %w", err)
+		}
+		active = append(active, found...)
+	}
+	return active, nil
 }
 
 // change lets work change a user whom nobody else changes in the meantime, and stores the result with whatever else work stores
