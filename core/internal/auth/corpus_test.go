@@ -14,7 +14,7 @@ import (
 // sample is one case of testdata/tokens.json: a credential which must stand for nobody (G18).
 type sample struct {
 	Name string `json:"name"`
-	// From is what it is made of: access (the default), service, personal, refresh, ticket, state, id token, or nothing.
+	// From is what it is made of: an access token by default, service, personal, refresh, ticket, state, id token, or nothing.
 	From string `json:"from"`
 	// Header and Claims are set in it, null deletes; "@1h" is the time in an hour. RawHeader and RawClaims replace them: $inner is
 	// what was between the braces, $kid the key's id.
@@ -90,12 +90,14 @@ func (b *bench) check(t *testing.T, c sample) {
 	genuine := b.genuine(t, c.From)
 	shown := b.make(t, c, genuine)
 	switch c.From {
-	case "", "access", "service", "personal": // a sample that cannot fail is none
+	case "", "service", "personal": // a sample that cannot fail is none
 		_, err := b.service.Authenticate(t.Context(), genuine)
 		require.NoError(t, err, c.Name)
 	}
 	b.happen(t, c.Then)
-	require.True(t, shown != genuine || c.Then != "" || !strings.Contains(" access service personal", " "+c.From), "%s changes nothing", c.Name)
+	if good := c.From == "" || c.From == "service" || c.From == "personal"; good && c.Then == "" {
+		require.NotEqual(t, genuine, shown, c.Name)
+	}
 	for range 2 {
 		identity, err := b.service.Authenticate(t.Context(), shown)
 		require.Equal(t, ErrInvalidToken, err, c.Name)
@@ -112,7 +114,7 @@ func (b *bench) genuine(t *testing.T, from string) string {
 	t.Helper()
 	b.tokens = ada(t, b.service)
 	switch from {
-	case "", "access":
+	case "":
 		return b.tokens.AccessToken
 	case "service", "personal":
 		n := NewToken{TTL: time.Hour, Permissions: []string{"*"}}

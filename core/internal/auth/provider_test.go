@@ -27,16 +27,15 @@ type fakeProvider struct {
 	clock *clock
 	stop  chan struct{} // ends requests that hang
 
-	mu         sync.Mutex // guards what follows
-	keys       map[string]*ecdsa.PrivateKey
-	signer     string
-	codes      map[string]url.Values  // what was asked for, by code
-	claims     map[string]any         // beside the usual ones, and instead of them
-	mode       map[string]string      // by path: hang, oversized, fail, redirect, garbage
-	document   map[string]any         // instead of what discovery says
-	asked      map[string]int         // by path
-	accessHash string                 // claim at_hash
-	change     func(token string) any // what the token endpoint gives as id_token
+	mu       sync.Mutex // guards what follows
+	keys     map[string]*ecdsa.PrivateKey
+	signer   string
+	codes    map[string]url.Values  // what was asked for, by code
+	claims   map[string]any         // beside the usual ones, and instead of them
+	mode     map[string]string      // by path: hang, oversized, fail, redirect, garbage
+	document map[string]any         // instead of what discovery says
+	asked    map[string]int         // by path
+	change   func(token string) any // what the token endpoint gives as id_token
 }
 
 const (
@@ -126,7 +125,8 @@ func (p *fakeProvider) discovery(w http.ResponseWriter, _ *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	document := map[string]any{
-		"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/jwks",
+		"issuer": p.URL, "jwks_uri": p.URL + "/jwks",
+		"authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token",
 		"id_token_signing_alg_values_supported": []string{"ES256", "HS256", "none"},
 	}
 	maps.Copy(document, p.document)

@@ -91,8 +91,9 @@ func TestLoginAnswersUniformly(t *testing.T) {
 	s := w.replica(t)
 	w.edit("u-bob", func(u *User) { u.Disabled = true })
 	for name, l := range map[string]Login{
-		"unknown user": {Email: "eve@example.com", Password: "correct horse"}, "wrong password": {Email: "ada@example.com", Password: "x"},
-		"disabled": {Email: "bob@example.com", Password: "battery staple"}, "nothing": {},
+		"unknown user":   {Email: "eve@example.com", Password: "correct horse"},
+		"wrong password": {Email: "ada@example.com", Password: "x"},
+		"disabled":       {Email: "bob@example.com", Password: "battery staple"}, "nothing": {},
 	} {
 		tokens, err := s.Login(t.Context(), l)
 		require.Equal(t, ErrBadCredentials, err, name)
@@ -392,7 +393,7 @@ func TestARememberedTokenExpires(t *testing.T) {
 func TestWhatClientsSayIsCleaned(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "curl/8 é", clean("curl/8\x1b \u202eé\n\xff", 200))
-	require.Equal(t, 200, len([]rune(clean(strings.Repeat("é", 5000), 200))))
+	require.Len(t, []rune(clean(strings.Repeat("é", 5000), 200)), 200)
 	s := onSQLite(t).replica(t)
 	_, err := s.Login(t.Context(), Login{
 		Email: "ada@example.com", Password: "correct horse", UserAgent: strings.Repeat("é\x00", 300), Address: strings.Repeat("1", 90),
