@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,28 +23,14 @@ const day = 24 * time.Hour
 // start is where the clocks of the tests begin.
 var start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// clock is a time that only moves when told to.
-type clock struct{ at atomic.Pointer[time.Time] }
-
-func (c *clock) now() time.Time { return *c.at.Load() }
-
-func (c *clock) move(d time.Duration) {
-	later := c.now().Add(d)
-	c.at.Store(&later)
-}
-
 // replica returns a service over dir's database; several on one dir are what several cores on one database are.
 func replica(t *testing.T, dir string) (*Service, *storage.Storage, *clock) {
 	t.Helper()
 	store, err := storage.Open(t.Context(), storage.Options{DataDir: dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	s, err := New(t.Context(), store.Core(), Options{})
-	require.NoError(t, err)
-	c := new(clock)
-	c.at.Store(&start)
-	s.now = c.now
-	return s, store, c
+	c := newClock()
+	return serve(t, store, Options{}, c), store, c
 }
 
 func create(t *testing.T, s *Service, n NewToken) (string, Token) {

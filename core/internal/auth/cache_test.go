@@ -54,14 +54,3 @@ func TestCacheIsBounded(t *testing.T) {
 	_, ok := c.get(hashOf(2*cacheSize-1), start)
 	require.True(t, ok, "the newest is in it")
 }
-
-func BenchmarkAuthenticateCached(b *testing.B) {
-	s := &Service{cache: newCache(), now: func() time.Time { return start }}
-	secret, hash := newSecret()
-	s.cache.put(hash, entryOf("a"), 0)
-	for b.Loop() {
-		if _, err := s.Authenticate(b.Context(), secret); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

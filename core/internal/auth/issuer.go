@@ -144,7 +144,7 @@ func (i *issuer) discover(ctx context.Context) (*provider, error) {
 	if i.ClientSecret == "" || len(more.Methods) > 0 && !slices.Contains(more.Methods, "client_secret_basic") {
 		endpoint.AuthStyle = oauth2.AuthStyleInParams
 	}
-	return &provider{issuer: i, discovery: discovery, endpoint: endpoint, keys: newKeySetOf(i, more.Keys)}, nil
+	return &provider{issuer: i, discovery: discovery, endpoint: endpoint, keys: newKeySetOf(ctx, i, more.Keys)}, nil
 }
 
 // checkEndpoint refuses what a discovery document should not name: the client's secret, and whom we believe, would go there.

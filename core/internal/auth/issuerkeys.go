@@ -30,10 +30,11 @@ type keySetOf struct {
 	failed error // what came of the last reading
 }
 
-func newKeySetOf(i *issuer, address string) *keySetOf {
+// newKeySetOf takes what the library wants to find in ctx; the end of ctx means nothing to it.
+func newKeySetOf(ctx context.Context, i *issuer, address string) *keySetOf {
 	client := *i.client
 	client.Transport = &paced{base: i.client.Transport, now: i.now}
-	return &keySetOf{remote: oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), &client), address)}
+	return &keySetOf{remote: oidc.NewRemoteKeySet(oidc.ClientContext(ctx, &client), address)}
 }
 
 // VerifySignature implements oidc.KeySet.

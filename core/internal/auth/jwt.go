@@ -149,9 +149,10 @@ func readHeader(token string) (kid string, ok bool) {
 func isBase64URL(part string) bool {
 	for i := range len(part) {
 		b := part[i]
-		if !('a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || b == '-' || b == '_') {
-			return false
+		if b|0x20 >= 'a' && b|0x20 <= 'z' || b >= '0' && b <= '9' || b == '-' || b == '_' {
+			continue
 		}
+		return false
 	}
 	return part != ""
 }

@@ -5,9 +5,9 @@ import (
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,17 +44,19 @@ var errUnknownKey = errors.New("the key is not known (fix: get a new token)")
 // key is one that can be used. It does not change.
 type key struct {
 	keyRow
+	kid     []byte             // ID as bytes
 	private ed25519.PrivateKey // of purposeSign
-	macs    *sync.Pool         // of purposeTicket: hash.Hash
+	scribes *sync.Pool         // of purposeTicket: *scribe
 	state   []byte             // of purposeTicket: seals the state of sign-ins elsewhere
 }
 
 // newKey reads what the database holds. Anything odd is an error: rather no key than a weak one.
 func newKey(r keyRow) (*key, error) {
-	k := &key{keyRow: r}
-	if len(r.Private) != ed25519.SeedSize {
+	kid, err := hex.DecodeString(r.ID)
+	if err != nil || len(kid) != kidBytes || len(r.Private) != ed25519.SeedSize {
 		return nil, fmt.Errorf("key %s is damaged (fix: delete its row of %s; a new one will be made)", r.ID, keysTable)
 	}
+	k := &key{keyRow: r, kid: kid}
 	if r.Purpose == purposeSign {
 		k.private = ed25519.NewKeyFromSeed(r.Private)
 		return k, nil
@@ -63,7 +65,7 @@ func newKey(r keyRow) (*key, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.macs = &sync.Pool{New: func() any { return hmac.New(sha256.New, mac) }}
+	k.scribes = &sync.Pool{New: func() any { return &scribe{mac: hmac.New(sha256.New, mac)} }}
 	k.state, err = derive(r.Private, "oidc state")
 	return k, err
 }
@@ -72,21 +74,6 @@ func newKey(r keyRow) (*key, error) {
 func (k *key) public() ed25519.PublicKey {
 	public, _ := k.private.Public().(ed25519.PublicKey) // of a signing key; otherwise nil
 	return public
-}
-
-// mac returns the HMAC-SHA256 of the parts.
-func (k *key) mac(parts ...[]byte) (sum digest) {
-	h, ok := k.macs.Get().(hash.Hash)
-	if !ok { // it holds nothing else
-		return sum
-	}
-	h.Reset()
-	for _, part := range parts {
-		h.Write(part)
-	}
-	h.Sum(sum[:0])
-	k.macs.Put(h)
-	return sum
 }
 
 func (k *key) verifies(now time.Time) bool { return k.ExpiresAt == nil || now.Before(*k.ExpiresAt) }

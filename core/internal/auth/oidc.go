@@ -62,8 +62,8 @@ func (e *IssuerError) Error() string {
 	if len(reason) > maxReason {
 		reason = reason[:maxReason] + "…"
 	}
-	return fmt.Sprintf("the provider %s cannot be asked: %q (fix: try again later; see that its url in auth.oidc is right, and can be "+
-		"reached from here)", e.Issuer, reason)
+	return fmt.Sprintf("the provider %s cannot be asked: %q (fix: try again later; see that its url in auth.oidc is right, and can "+
+		"be reached from here)", e.Issuer, reason)
 }
 
 // maxReason bounds, in bytes, what is told of a provider's answer.

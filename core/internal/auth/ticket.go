@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"hash"
 	"strings"
 	"time"
 
@@ -48,17 +49,37 @@ func (s *Service) Mint(who *Identity, audience, requestID string) string {
 	if k == nil { // somebody deleted the key: no ticket is better than one that anybody could make
 		return ""
 	}
-	ticket := make([]byte, bodyAt, 256)
-	ticket[0] = ticketVersion
-	_, _ = hex.Decode(ticket[1:macAt], []byte(k.ID)) // a key's id is 8 bytes in hex
-	ticket = appendBody(ticket, who, audience, requestID)
-	ticket = binary.AppendVarint(ticket, now.Add(ticketTTL).Unix())
-	sum := k.ticketMAC(ticket)
-	copy(ticket[macAt:], sum[:])
-	text := make([]byte, len(ticketPrefix)+base64.RawURLEncoding.EncodedLen(len(ticket)))
-	copy(text, ticketPrefix)
-	base64.RawURLEncoding.Encode(text[len(ticketPrefix):], ticket)
-	return string(text)
+	p := k.scribe()
+	defer k.scribes.Put(p)
+	p.ticket = append(p.ticket[:0], ticketVersion)
+	p.ticket = append(p.ticket, k.kid...)
+	p.ticket = append(p.ticket, make([]byte, len(digest{}))...)
+	p.ticket = appendBody(p.ticket, who, audience, requestID)
+	p.ticket = binary.AppendVarint(p.ticket, now.Add(ticketTTL).Unix())
+	copy(p.ticket[macAt:], p.sign(p.ticket))
+	p.text = append(p.text[:0], ticketPrefix...)
+	p.text = base64.RawURLEncoding.AppendEncode(p.text, p.ticket)
+	return string(p.text)
+}
+
+// scribe is what it takes to make or read a ticket, used again and again: tickets are made for every request.
+type scribe struct {
+	mac               hash.Hash
+	sum, ticket, text []byte
+}
+
+func (k *key) scribe() *scribe {
+	p, _ := k.scribes.Get().(*scribe) // it holds nothing else
+	return p
+}
+
+// sign returns the HMAC-SHA256 of a ticket whose own place for it is not counted. It is good until the next one.
+func (p *scribe) sign(ticket []byte) []byte {
+	p.mac.Reset()
+	p.mac.Write(ticket[:macAt])
+	p.mac.Write(ticket[bodyAt:])
+	p.sum = p.mac.Sum(p.sum[:0])
+	return p.sum
 }
 
 func appendBody(to []byte, who *Identity, audience, requestID string) []byte {
@@ -79,9 +100,6 @@ func appendField(to []byte, field string) []byte {
 	return append(binary.AppendUvarint(to, uint64(len(field))), field...)
 }
 
-// ticketMAC is that of a ticket whose own place for it is not counted.
-func (k *key) ticketMAC(ticket []byte) digest { return k.mac(ticket[:macAt], ticket[bodyAt:]) }
-
 // ReadTicket returns what a ticket says that was minted for the audience, the module which hands it back, or ErrInvalidTicket.
 // Any other error means that it could not find out.
 func (s *Service) ReadTicket(ctx context.Context, ticket, audience string) (Ticket, error) {
@@ -96,8 +114,9 @@ func (s *Service) ReadTicket(ctx context.Context, ticket, audience string) (Tick
 	if err != nil {
 		return Ticket{}, err
 	}
-	sum := k.ticketMAC(raw)
-	if subtle.ConstantTimeCompare(sum[:], raw[macAt:bodyAt]) != 1 {
+	p := k.scribe()
+	defer k.scribes.Put(p)
+	if subtle.ConstantTimeCompare(p.sign(raw), raw[macAt:bodyAt]) != 1 {
 		return Ticket{}, ErrInvalidTicket
 	}
 	found, minted, ok := readBody(raw[bodyAt:])
