@@ -2,7 +2,7 @@
 # under scripts/; the tools they use are pinned in scripts/tools and built into .tools/bin when first needed.
 
 .DEFAULT_GOAL := help
-.PHONY: help build start test lint generate proto-image bench gobench soak fuzz dist vuln clean
+.PHONY: help build start test lint generate proto-image bench bench-authz gobench soak fuzz dist vuln clean
 
 FUZZTIME ?= 60s
 MODULES  := scripts/modules
@@ -36,6 +36,9 @@ proto-image: .tools/buf.stamp ## Accept today's protocol as the one `make lint` 
 bench: build ## Compare with gin, nginx, HAProxy and others; half an hour (ARGS="--quick --only gin,link"; ARGS=--help)
 	@cd scripts/bench && CGO_ENABLED=0 GOWORK=off go build -trimpath -buildvcs=false -o "$(CURDIR)/bin/.stage/bench" .
 	@exec bin/.stage/bench $(ARGS)
+
+bench-authz: ## Compare a check of the authorizer with casbin's, on the same 100,000 assignments (ROUNDS=3, BENCHTIME=1s)
+	@scripts/bench-authz
 
 gobench: ## Run the Go benchmarks of the workspace (BENCH=regexp, BENCHTIME=1s, COUNT=1)
 	@scripts/gobench

@@ -247,7 +247,7 @@ func TestChangesUnderLoad(t *testing.T) {
 		})
 		loop(func(int) { _, _ = r.Allows("ada", "blog.post.read") })
 		loop(func(i int) { _ = r.CreateRole(ctx, fmt.Sprintf("role%d", i), "") })
-		for i := range 15 {
+		for i := range 8 {
 			user := ToUser(fmt.Sprint("user", i))
 			require.NoError(t, r.Assign(ctx, "author", user))
 			require.True(t, r.allows(user.ID, "blog.post.create"))

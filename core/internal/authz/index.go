@@ -27,10 +27,7 @@ func (x *index) allows(user, permission string) bool {
 		return false
 	}
 	who := x.people.of[user]
-	if who.wide > 0 {
-		return x.powers.has(who.wide, bit)
-	}
-	for _, holder := range who.holders {
+	for _, holder := range who.few[:who.count] {
 		if x.powers.has(holder, bit) {
 			return true
 		}
@@ -41,16 +38,18 @@ func (x *index) allows(user, permission string) bool {
 // names are all permissions of a user, sorted.
 func (x *index) names(user string) []string {
 	names := []string{}
-	for _, p := range x.powers.all {
-		if x.allows(user, p.Name) {
+	who := x.people.of[user]
+	holders := who.few[:who.count]
+	for bit, p := range x.powers.all {
+		if slices.ContainsFunc(holders, func(holder uint32) bool { return x.powers.has(holder, uint32(bit)) }) {
 			names = append(names, p.Name)
 		}
 	}
 	return names
 }
 
-// many is from how many holders on a user gets one that unites them, so that a check stays short.
-const many = 16
+// few is how many holders a user has at most. Whoever would have more gets one that unites them, so that every check is short.
+const few = 6
 
 // people is who has which holders. It depends on the tables alone, so that it outlives a change of the registry.
 type people struct {
@@ -61,10 +60,10 @@ type people struct {
 	of      map[string]who
 }
 
-// who is what a user has.
+// who is what a user has. It points to nothing: neither a check nor the garbage collector has to go and look.
 type who struct {
-	holders []uint32 // roles, then groups
-	wide    uint32   // the one that unites them; 0 = none, as 0 is never of this kind
+	few   [few]uint32 // roles, then groups; or the one that unites them
+	count uint32
 }
 
 func newPeople(t *tables) *people {
@@ -94,18 +93,27 @@ func newPeople(t *tables) *people {
 func (p *people) count(holders map[string][]uint32) {
 	p.of = make(map[string]who, len(holders))
 	for user, list := range holders {
-		w := who{holders: sorted(list)}
-		if len(w.holders) > many {
-			w.wide = uint32(len(p.roles) + len(p.groups) + len(p.wide))
-			p.wide = append(p.wide, w.holders)
+		list = sorted(list)
+		if len(list) > few {
+			p.wide = append(p.wide, list)
+			list = []uint32{uint32(p.narrow() + len(p.wide) - 1)}
 		}
+		w := who{count: uint32(len(list))}
+		copy(w.few[:], list)
 		p.of[user] = w
 	}
 }
 
+// narrow is how many holders are roles and groups.
+func (p *people) narrow() int { return len(p.roles) + len(p.groups) }
+
 // split takes a user's holders apart.
 func (p *people) split(user string) (roles, groups []uint32) {
-	list := p.of[user].holders
+	who := p.of[user]
+	list := who.few[:who.count]
+	if len(list) > 0 && int(list[0]) >= p.narrow() {
+		list = p.wide[int(list[0])-p.narrow()]
+	}
 	at, _ := slices.BinarySearch(list, uint32(len(p.roles)))
 	return list[:at], list[at:]
 }
@@ -173,7 +181,7 @@ func newPowers(t *tables, p *people, all []Permission) *powers {
 	for i, permission := range all {
 		w.bits[permission.Name] = uint32(i)
 	}
-	w.rows = make([]uint64, w.words*uint32(len(p.roles)+len(p.groups)+len(p.wide)))
+	w.rows = make([]uint64, w.words*uint32(p.narrow()+len(p.wide)))
 	for id, name := range p.roles {
 		for _, pattern := range w.held[name] {
 			w.set(uint32(id), pattern.Pattern)

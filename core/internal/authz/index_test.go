@@ -112,7 +112,7 @@ func (w world) populate(r *rand.Rand) {
 		w.addMember(r)
 	}
 	if r.IntN(10) == 0 { // somebody with very many roles
-		for i := range 2 * many {
+		for i := range 3 * few {
 			w.assignments = append(w.assignments, assignmentRow{Role: fmt.Sprintf("wide%d", i), Kind: kindUser, Subject: "u0"})
 		}
 	}

@@ -407,3 +407,28 @@ func TestPlatformPermissions(t *testing.T) {
 		require.Empty(t, p.Roles)
 	}
 }
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, start func(Options) *replica) {
+		r, ctx := start(Options{}), t.Context()
+		r.ok(r.CreateRole(ctx, "editor", ""), r.Grant(ctx, "editor", "blog.*", "blog.post.*"), r.CreateGroup(ctx, "staff", ""),
+			r.AddMembers(ctx, "staff", "ada", "bob"), r.Assign(ctx, "editor", ToGroup("staff")), r.Assign(ctx, "member", ToUser("ada")))
+		for question, want := range map[string]string{
+			"ada blog.post.read":    "allowed: the role member has blog.post.read, by the manifest of the module blog",
+			"ada blog.post.delete":  "allowed: the role editor has blog.post.*, and belongs to the group staff",
+			"bob blog.comment.read": "allowed: the role editor has blog.*, and belongs to the group staff",
+			"eve blog.post.create": "denied: eve has no role that allows blog.post.create " +
+				"(fix: `platformd role assign ROLE eve` with one of: author, editor, admin)",
+			"ada platform.key.rotate": "denied: ada has no role that allows platform.key.rotate " +
+				"(fix: `platformd role assign ROLE ada` with one of: admin)",
+			"ada shop.cart.read": "denied: no module has a permission \"shop.cart.read\" (fix: `platformd permission ls` lists them)",
+		} {
+			user, permission, _ := strings.Cut(question, " ")
+			decision, err := r.Explain(user, permission)
+			require.NoError(t, err)
+			require.Equal(t, want, decision.String())
+			require.Equal(t, r.allows(user, permission), decision.Allowed)
+		}
+	})
+}
