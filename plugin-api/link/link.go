@@ -12,7 +12,9 @@ import (
 // Kinds of Principal.
 const (
 	KindAnonymous = "anonymous" // nobody authenticated; the route is public
-	KindToken     = "token"     // an API token
+	KindToken     = "token"     // an API token that belongs to nobody: a service's
+	KindUser      = "user"      // a person, by a session or by an API token of theirs
+	KindModule    = "module"    // a module, of its own accord
 )
 
 // Principal is who is calling, as the core authenticated it. The zero value is not valid: an unauthenticated caller is

@@ -41,10 +41,14 @@ type NewToken struct {
 	TTL         time.Duration // 1 s to 10 years
 }
 
-// Identity is whom a token stands for, and what they may do. It is shared: do not change it.
+// Identity is whom a credential stands for, and what it opens. It is shared: do not change it.
 type Identity struct {
-	Principal   link.Principal
-	Permissions []string // patterns that authz.Match reads
+	Principal link.Principal
+	// Permissions bounds what the credential opens, as patterns that authz.Match reads; nil = all that the user may (a session).
+	// For a service token (Principal.Kind == link.KindToken) they are also all that it has.
+	Permissions []string
+	// Session is the id of the session or token, for audit and logout.
+	Session string
 }
 
 // Service is safe for concurrent use.
