@@ -26,14 +26,15 @@ func TestParse(t *testing.T) {
 	require.Equal(t, 1, quick.rounds)
 	require.Equal(t, time.Second, quick.duration)
 	require.Zero(t, quick.warmup)
-	require.Len(t, quick.contestants, 13)
-	require.Len(t, quick.scenarios, 11)
+	require.Len(t, quick.contestants, 15)
+	require.Len(t, quick.scenarios, 12)
 }
 
 func TestMatch(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string][2]string{
 		"--scenarios list":                                    {"gorm-sqlite,blog-sqlite,gorm-postgres,blog-postgres", "list"},
+		"--scenarios access":                                  {"public,guarded", "access"},
 		"--scenarios ws --only gin,grpc":                      {"gin", "ws"},
 		"--only link,blog-sqlite --scenarios get1,sse,create": {"link,blog-sqlite", "get1,sse,create"},
 		"--only grpc --scenarios list,ws,post":                {"grpc", "post"},

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -14,42 +13,75 @@ import (
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
-// admit returns who sends the request, if that may use the route. Bad credentials are refused on public routes too: who
-// sends them believes to be somebody.
-func (rt *route) admit(r *http.Request) (link.Principal, error) {
+// admit returns who sends the request, if that may use the route, and tells Deps.Denied of those who may not. Bad credentials
+// are refused on public routes too: who sends them believes to be somebody.
+func (rt *route) admit(r *http.Request) (auth.Identity, error) {
 	credentials := r.Header["Authorization"]
-	if len(credentials) == 0 {
-		if rt.Access == manifest.AccessPublic {
-			return link.Anonymous(), nil
-		}
-		return link.Principal{}, problem.New(http.StatusUnauthorized, codeUnauthenticated,
-			"this needs a token: send it as Authorization: Bearer TOKEN")
+	if len(credentials) == 0 && rt.open() {
+		return auth.Identity{Principal: link.Anonymous()}, nil
 	}
 	identity, err := rt.gateway.identity(r, credentials)
+	if err == nil {
+		err = rt.decide(identity)
+	}
 	if err != nil {
-		return link.Principal{}, err
+		rt.tell(r, identity.Principal, err)
+		return auth.Identity{}, err
 	}
-	if !rt.allows(identity) {
-		return link.Principal{}, problem.New(http.StatusForbidden, codePermissionDenied,
-			fmt.Sprintf("the token lacks the permission %s", rt.Permission))
-	}
-	return identity.Principal, nil
+	return identity, nil
 }
 
-func (rt *route) allows(identity auth.Identity) bool {
-	switch rt.Access {
-	case manifest.AccessPublic, manifest.AccessAuthenticated:
-		return true
+// open tells whether anybody may use the route.
+func (rt *route) open() bool { return rt.Access == manifest.AccessPublic && rt.Permission == "" }
+
+// decide returns nil if the route is for the one with that identity. What a credential is bound to comes first: it opens
+// nothing beyond that, whatever its holder may.
+func (rt *route) decide(identity auth.Identity) error {
+	if rt.open() {
+		return nil
 	}
-	return rt.Permission != "" && authz.Allows(identity.Permissions, rt.Permission)
+	bound, kind := identity.Permissions != nil, identity.Principal.Kind
+	switch {
+	case kind != link.KindUser && kind != link.KindToken:
+		return forbidden(ReasonKind, "this is not for a "+kind)
+	case rt.Permission == "" && rt.Access == manifest.AccessAuthenticated:
+		return nil
+	case bound && !authz.Allows(identity.Permissions, rt.Permission), !bound && kind == link.KindToken:
+		return forbidden(ReasonTokenLacks, "the token lacks the permission "+rt.Permission)
+	case kind == link.KindUser:
+		return rt.decideUser(identity.Principal.ID)
+	}
+	return nil
+}
+
+// decideUser asks what the user may. What cannot be found out is refused, and no fault of the caller's.
+func (rt *route) decideUser(id string) error {
+	g, may := rt.gateway, false
+	if g.allows != nil {
+		var err error
+		if may, err = g.allows(id, rt.Permission); err != nil {
+			if g.undecided.now() {
+				g.log.Error("a permission could not be decided on; requests that need it are refused", "user", id,
+					"permission", rt.Permission, "error", err)
+			}
+			return unavailable("whether you may do this cannot be decided at the moment", retrySoon)
+		}
+	}
+	if !may {
+		return forbidden(ReasonUserLacks, "you lack the permission "+rt.Permission)
+	}
+	return nil
 }
 
 // identity returns whose the credentials are. It lets nobody in by mistake: what cannot be judged is refused.
 func (g *Gateway) identity(r *http.Request, credentials []string) (auth.Identity, error) {
+	if len(credentials) == 0 {
+		return auth.Identity{}, unauthenticated(ReasonNoCredentials,
+			"this needs a token: send it as Authorization: Bearer TOKEN")
+	}
 	secret, ok := bearer(credentials)
 	if !ok {
-		return auth.Identity{}, problem.New(http.StatusUnauthorized, codeUnauthenticated,
-			"send one Authorization header, in the form Bearer TOKEN")
+		return auth.Identity{}, unauthenticated(ReasonMalformed, "send one Authorization header, in the form Bearer TOKEN")
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), g.timeouts.auth)
 	defer cancel()
@@ -58,19 +90,44 @@ func (g *Gateway) identity(r *http.Request, credentials []string) (auth.Identity
 	case err == nil && validPrincipal(identity.Principal):
 		return identity, nil
 	case errors.Is(err, auth.ErrInvalidToken):
-		return auth.Identity{}, problem.New(http.StatusUnauthorized, codeUnauthenticated,
+		return auth.Identity{}, unauthenticated(ReasonInvalid,
 			"the token is unknown, expired or revoked: get a new one with `platformd token create`")
 	case r.Context().Err() != nil:
 		return auth.Identity{}, errClientGone
 	}
-	g.log.Error("a token could not be checked; the request was refused", "request_id", r.Header.Get(headerRequestID),
-		"principal", identity.Principal.Kind, "error", err)
+	if g.unchecked.now() {
+		g.log.Error("a token could not be checked; requests with it are refused", "request_id", r.Header.Get(headerRequestID),
+			"principal", identity.Principal.Kind, "error", err)
+	}
 	return auth.Identity{}, unavailable("tokens cannot be checked at the moment", retrySoon)
 }
 
 // validPrincipal tells whether somebody has been authenticated.
 func validPrincipal(p link.Principal) bool {
 	return p.Kind != "" && p.Kind != link.KindAnonymous && p.ID != ""
+}
+
+// ticket returns what stands for the caller when the module asks something of the core; empty if it may ask nothing, or
+// nobody calls.
+func (rt *route) ticket(r *http.Request, caller auth.Identity) (string, error) {
+	g := rt.gateway
+	if !rt.asks || g.ticket == nil || caller.Principal.Kind == link.KindAnonymous {
+		return "", nil
+	}
+	ticket, err := g.ticket(caller, rt.module, r.Header.Get(headerRequestID))
+	if err == nil {
+		return ticket, nil
+	}
+	if g.ticketless.now() {
+		g.log.Error("a ticket could not be made; requests that need one are refused", "module", rt.module, "error", err)
+	}
+	return "", unavailable("the module cannot be told who you are at the moment", retrySoon)
+}
+
+// asksCore tells whether a module may ask the core anything in a caller's name.
+func asksCore(grants *manifest.Grants) bool {
+	lists := len(grants.Auth) + len(grants.Identity) + len(grants.Authz) + len(grants.Audit)
+	return lists > 0 || grants.Cache > 0
 }
 
 // bearer returns the token of a request's only Authorization header (RFC 6750, section 2.1).
@@ -89,4 +146,12 @@ func bearer(credentials []string) (secret string, ok bool) {
 		}
 	}
 	return secret, true
+}
+
+func unauthenticated(reason, detail string) error {
+	return &deniedError{reason, problem.New(http.StatusUnauthorized, codeUnauthenticated, detail)}
+}
+
+func forbidden(reason, detail string) error {
+	return &deniedError{reason, problem.New(http.StatusForbidden, codePermissionDenied, detail)}
 }

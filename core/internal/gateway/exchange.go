@@ -38,7 +38,7 @@ func (rt *route) serve(c *gin.Context) {
 	}
 }
 
-// handle takes a routed request through everything that could refuse it, to the module.
+// handle takes a routed request through everything that could refuse it, to the module or to the platform itself.
 func (rt *route) handle(a *answer, r *http.Request) error {
 	path := below(rt.prefix, r.URL.Path)
 	params, ok := rt.pattern.match(path)
@@ -46,7 +46,7 @@ func (rt *route) handle(a *answer, r *http.Request) error {
 		return notFound()
 	}
 	a.module, a.route = rt.module, rt.ID
-	principal, err := rt.admit(r)
+	caller, err := rt.admit(r)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,14 @@ func (rt *route) handle(a *answer, r *http.Request) error {
 		return err
 	}
 	rt.gateway.forwarding.apply(r, rt.prefix)
-	call := link.Call{Route: rt.ID, Params: params, Principal: principal, Path: path}
+	if rt.own != nil {
+		return rt.answerOwn(a, r, params, caller)
+	}
+	ticket, err := rt.ticket(r, caller)
+	if err != nil {
+		return err
+	}
+	call := link.Call{Route: rt.ID, Params: params, Principal: caller.Principal, Ticket: ticket, Path: path}
 	return rt.exchange(a, r, instance.Exchange{Call: &call, Stream: rt.endless(), Upgrade: upgrade})
 }
 
@@ -166,11 +173,11 @@ func (rt *route) explain(ctx context.Context, r *http.Request, err error) error 
 	case errors.As(err, &tooLarge):
 		return rt.tooLarge()
 	case errors.Is(err, link.ErrRequestBody) && errors.Is(err, os.ErrDeadlineExceeded):
-		return problem.New(http.StatusRequestTimeout, codeRequestTimeout, "the body did not arrive in time")
+		return bodyLate()
 	case r.Context().Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, link.ErrRequestBody)):
 		return errClientGone // not by the context alone: giving up a body that stalls ends it too, when a module has died
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(context.Cause(ctx), errNoAnswer):
-		return problem.New(http.StatusGatewayTimeout, codeDeadlineExceeded, "the request took longer than its route allows")
+		return tookTooLong()
 	case errors.Is(context.Cause(ctx), errDraining):
 		return unavailable("the platform is stopping", retrySoon)
 	case errors.Is(err, context.Canceled): // the instance ends its streams when it drains
@@ -180,7 +187,7 @@ func (rt *route) explain(ctx context.Context, r *http.Request, err error) error 
 	case errors.As(err, &away):
 		return notReady(err, away)
 	case errors.Is(err, link.ErrRequestBody):
-		return problem.New(http.StatusBadRequest, codeInvalid, "the body is malformed or incomplete")
+		return bodyBroken()
 	case errors.As(err, &failed):
 		return rt.broken(r, failed)
 	}

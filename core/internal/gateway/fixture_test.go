@@ -96,10 +96,15 @@ func start(t *testing.T, change func(*Deps), tune ...func(*Gateway)) *fixture {
 func withEcho(t *testing.T, change func(*Deps), tune ...func(*Gateway)) (*fixture, *instance.Instance) {
 	t.Helper()
 	f := start(t, change, tune...)
-	require.Empty(t, f.gateway.SetModules([]*catalog.Module{parse(t, echoManifest)}, nil))
+	require.Empty(t, f.gateway.SetModules(echoAlone(t), nil))
 	inst := instancetest.Launch(t, instancetest.Launcher(t), "echo")
 	f.registry.Put("echo", inst)
 	return f, inst
+}
+
+func echoAlone(t testing.TB) []*catalog.Module {
+	t.Helper()
+	return []*catalog.Module{parse(t, echoManifest)}
 }
 
 func parse(t testing.TB, text string) *catalog.Module {
@@ -269,4 +274,11 @@ func (b *syncBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.String()
+}
+
+func modules(mods ...*catalog.Module) []*catalog.Module { return mods }
+
+func decode(t *testing.T, text string, into any) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(text), into), text)
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/platformd/platformd/core/internal/canonical"
@@ -46,6 +47,9 @@ func parseProxy(text string) (netip.Prefix, error) {
 	return netip.PrefixFrom(addr, addr.BitLen()), nil
 }
 
+// unknownClient stands for the address of who has none, as on a unix socket (RFC 7239, section 6.2).
+const unknownClient = "unknown"
+
 // origin is what the forwarding headers say.
 type origin struct{ chain, proto, host, prefix string }
 
@@ -53,7 +57,7 @@ type origin struct{ chain, proto, host, prefix string }
 // client says counts only if it is a trusted proxy.
 func (f *forwarding) apply(r *http.Request, prefix string) {
 	peer := peerOf(r)
-	o := origin{chain: "unknown", proto: "http", host: r.Host}
+	o := origin{chain: unknownClient, proto: "http", host: r.Host}
 	if peer.IsValid() {
 		o.chain = peer.String()
 	}
@@ -85,6 +89,39 @@ func (f *forwarding) trusts(peer netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// client is the address of who asked: the last one in the chain that is not a trusted proxy's, since only from there on is the
+// chain written by somebody we trust. It is the same before apply and after.
+func (f *forwarding) client(r *http.Request) string {
+	client := peerOf(r)
+	if !client.IsValid() {
+		return unknownClient
+	}
+	if !f.trusts(client) {
+		return client.String()
+	}
+	chain := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
+	for _, link := range slices.Backward(chain) {
+		addr := parseClient(strings.TrimSpace(link))
+		if !addr.IsValid() {
+			break
+		}
+		if client = addr; !f.trusts(client) {
+			break
+		}
+	}
+	return client.String()
+}
+
+// parseClient returns the zero value for what is no address, or none that tells anything. Some proxies add the port.
+func parseClient(text string) netip.Addr {
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		withPort, _ := netip.ParseAddrPort(text) // else the zero value
+		addr = withPort.Addr()
+	}
+	return addr.Unmap().WithZone("")
 }
 
 // believe takes over what a trusted proxy says. It adds its own client's address to the chain, so we add the proxy's.

@@ -77,3 +77,43 @@ func TestForwardingRejectsNonsense(t *testing.T) {
 		require.ErrorContains(t, err, "fix:")
 	}
 }
+
+// TestClient: the chain counts as far back as trusted proxies wrote it, before the gateway rewrites it and after.
+func TestClient(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		peer    string
+		trusted []string
+		chain   []string
+		want    string
+	}{
+		{"192.0.2.1:4711", nil, []string{"198.51.100.7"}, "192.0.2.1"},
+		{"192.0.2.1:4711", []string{"10.0.0.0/8"}, []string{"198.51.100.7"}, "192.0.2.1"},
+		{"10.0.0.1:4711", []string{"10.0.0.0/8"}, nil, "10.0.0.1"},
+		{"10.0.0.1:4711", []string{"10.0.0.0/8"}, []string{""}, "10.0.0.1"},
+		{"10.0.0.1:4711", []string{"10.0.0.0/8"}, []string{"198.51.100.7"}, "198.51.100.7"},
+		{"10.0.0.1:4711", []string{"10.0.0.0/8"}, []string{"203.0.113.9, 198.51.100.7"}, "198.51.100.7"},
+		{"10.0.0.1:4711", []string{"10.0.0.0/8"}, []string{"203.0.113.9", "198.51.100.7", "10.0.0.2,10.0.0.3"}, "198.51.100.7"},
+		{"10.0.0.1:4711", []string{"10.0.0.0/8"}, []string{"203.0.113.9, evil, 10.0.0.2"}, "10.0.0.2"},
+		{"10.0.0.1:4711", []string{"10.0.0.0/8"}, []string{"10.0.0.3, 10.0.0.2"}, "10.0.0.3"},
+		{"10.0.0.1:4711", []string{"10.0.0.0/8"}, []string{"198.51.100.7:5000"}, "198.51.100.7"},
+		{"10.0.0.1:4711", []string{"10.0.0.0/8"}, []string{"[2001:db8::1]:5000"}, "2001:db8::1"},
+		{"10.0.0.1:4711", []string{"10.0.0.0/8"}, []string{"::ffff:198.51.100.7"}, "198.51.100.7"},
+		{"10.0.0.1:4711", []string{"10.0.0.0/8"}, []string{"unknown"}, "10.0.0.1"},
+		{"[fe80::1%eth0]:4711", nil, nil, "fe80::1"},
+		{"@", []string{"10.0.0.0/8"}, []string{"198.51.100.7"}, "unknown"},
+	} {
+		server := config.Default().Server
+		server.TrustedProxies = c.trusted
+		f, err := newForwarding(server)
+		require.NoError(t, err)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RemoteAddr = c.peer
+		if c.chain != nil {
+			r.Header["X-Forwarded-For"] = c.chain
+		}
+		require.Equal(t, c.want, f.client(r), "%+v", c)
+		f.apply(r, "")
+		require.Equal(t, c.want, f.client(r), "%+v, applied", c)
+	}
+}

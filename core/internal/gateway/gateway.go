@@ -1,6 +1,6 @@
 // Package gateway is the platform's front door: it decides what an HTTP request may reach, and hands it to an instance of the
-// module whose route it is. A request is identified, its path checked, routed, authenticated, authorized and limited, in
-// this order; whatever is not allowed by a manifest and a token is refused.
+// module whose route it is, or to the platform itself. A request is identified, its path checked, routed, authenticated,
+// authorized and limited, in this order; whatever is not allowed by a manifest and a token is refused.
 //
 // Floor 4. It must not start, stop or probe modules: it finds instances in the Registry and says why there are none. It
 // must not keep tokens or permissions either: auth and authz judge them. It alone imports gin.
@@ -24,12 +24,23 @@ import (
 	"github.com/platformd/platformd/core/internal/instance"
 )
 
-// Deps is what a Gateway is made of. All fields are required.
+// Deps is what a Gateway is made of. Fields are required unless they say what nil means. The funcs are called by many requests
+// at a time.
 type Deps struct {
 	Log       hclog.Logger
 	Instances *instance.Registry
 	// Authenticate returns who holds the secret, or auth.ErrInvalidToken. After any other error nobody is let in.
 	Authenticate func(ctx context.Context, secret string) (auth.Identity, error)
+	// Allows tells whether a user may do what the permission says. After an error nobody is let in. It is asked by every
+	// request of a user to a route with a permission, and must not wait. Nil: no user may do anything.
+	Allows func(user, permission string) (bool, error)
+	// Ticket returns what stands for a caller when the module, during that request, asks something of the core. Nil: modules get
+	// none.
+	Ticket func(caller auth.Identity, module, requestID string) (string, error)
+	// Denied is told of every request that a route's guard turns away, and must not wait. Nil: nobody is told.
+	Denied func(Denial)
+	// Platform is what the platform answers itself.
+	Platform []PlatformRoute
 	// Ready is asked by every /readyz.
 	Ready func() Readiness
 	// Metrics is where the gateway registers its own collectors, and what /metrics shows.
@@ -43,15 +54,21 @@ type Gateway struct {
 	log          hclog.Logger
 	instances    *instance.Registry
 	authenticate func(ctx context.Context, secret string) (auth.Identity, error)
+	allows       func(user, permission string) (bool, error)
+	ticket       func(caller auth.Identity, module, requestID string) (string, error)
+	denied       func(Denial)
 	ready        func() Readiness
 	server       config.Server
 	timeouts     timeouts
+
+	unchecked, undecided, ticketless seldom // complaints
 
 	metrics    *metrics
 	forwarding forwarding
 	certs      *certificates // nil without TLS
 	census     *census
 	routed     http.Handler // from CORS inwards
+	own        []*route     // that the platform answers itself
 
 	rebuilding sync.Mutex // held by SetModules
 	table      atomic.Pointer[table]
@@ -65,10 +82,11 @@ type Gateway struct {
 	endStreams context.CancelFunc
 }
 
-// New returns a Gateway that serves the probes and the metrics, but no module yet.
+// New returns a Gateway that serves the probes, the metrics and the platform's own routes, but no module yet.
 func New(deps Deps) (*Gateway, error) {
 	g := &Gateway{
-		log: deps.Log, instances: deps.Instances, authenticate: deps.Authenticate, ready: deps.Ready, server: deps.Server,
+		log: deps.Log, instances: deps.Instances, authenticate: deps.Authenticate, allows: deps.Allows, ticket: deps.Ticket,
+		denied: deps.Denied, ready: deps.Ready, server: deps.Server,
 		timeouts: defaultTimeouts(), handlers: newTally(), conns: newTally(),
 	}
 	var err error
@@ -88,6 +106,9 @@ func New(deps Deps) (*Gateway, error) {
 		if g.certs, err = newCertificates(deps.Server.TLS, deps.Log); err != nil {
 			return nil, err
 		}
+	}
+	if g.own, err = g.ownRoutes(deps.Platform); err != nil {
+		return nil, err
 	}
 	g.routed = withCORS(deps.Server.CORS.Origins, http.HandlerFunc(g.route))
 	g.streams, g.endStreams = context.WithCancel(context.Background())

@@ -60,6 +60,11 @@ func validTraceparent(s string) bool {
 		lowerHex(s[36:52]) && nonZero(s[36:52]) && lowerHex(s[53:55])
 }
 
+// traceID is the trace of a request that has been identified.
+func traceID(request http.Header) string {
+	return request.Get(headerTraceparent)[3:35]
+}
+
 func lowerHex(s string) bool {
 	for i := range len(s) {
 		if b := s[i]; (b < '0' || '9' < b) && (b < 'a' || 'f' < b) {

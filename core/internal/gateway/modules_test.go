@@ -65,7 +65,9 @@ type seen struct {
 	Path      string
 	Query     string
 	Principal link.Principal
+	Ticket    string
 	Header    http.Header
+	Trailer   http.Header
 	Body      string
 	Left      time.Duration // of the route's time; 0 = no deadline
 }
@@ -91,7 +93,8 @@ func echo(w http.ResponseWriter, r *http.Request) error {
 	call := link.FromContext(r.Context())
 	answer := seen{
 		Route: call.Route, Params: call.Params, Path: r.URL.Path, Query: r.URL.RawQuery,
-		Principal: pluginapi.PrincipalFrom(r.Context()), Header: r.Header, Body: string(body),
+		Principal: pluginapi.PrincipalFrom(r.Context()), Ticket: call.Ticket,
+		Header: r.Header, Trailer: r.Trailer, Body: string(body),
 	}
 	if deadline, ok := r.Context().Deadline(); ok {
 		answer.Left = time.Until(deadline)

@@ -75,6 +75,18 @@ func notFound() error {
 		"nothing is here; modules are below /api/v1/NAME, and /readyz?verbose lists them")
 }
 
+func bodyLate() error {
+	return problem.New(http.StatusRequestTimeout, codeRequestTimeout, "the body did not arrive in time")
+}
+
+func bodyBroken() error {
+	return problem.New(http.StatusBadRequest, codeInvalid, "the body is malformed or incomplete")
+}
+
+func tookTooLong() error {
+	return problem.New(http.StatusGatewayTimeout, codeDeadlineExceeded, "the request took longer than its route allows")
+}
+
 func unavailable(detail string, retryAfter time.Duration) *problem.Problem {
 	p := problem.New(http.StatusServiceUnavailable, codeUnavailable, detail)
 	p.RetryAfter = retryAfter

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/catalog"
 	"github.com/platformd/platformd/plugin-api/manifest"
 	"github.com/platformd/platformd/plugin-api/problem"
@@ -32,13 +33,16 @@ type module struct {
 	routes []*route
 }
 
-// route is one route of a manifest, and all that deciding on a request takes.
+// route is one route of a manifest or of the platform itself, and all that deciding on a request takes.
 type route struct {
 	manifest.Route
 	gateway *Gateway
 	module  string
-	prefix  string // "/api/v1/blog"
+	prefix  string // "/api/v1/blog"; empty for the platform's own
 	pattern pattern
+	asks    bool // the module may ask the core something in a caller's name
+	// own answers instead of a module; nil for a module's routes.
+	own func(w http.ResponseWriter, r *http.Request, caller auth.Identity) error
 }
 
 // SetModules replaces what the gateway routes to. Modules that are held, and those that unavailable gives a reason for,
@@ -69,6 +73,7 @@ func (g *Gateway) build(mods []*catalog.Module, reasons map[string]string) (_ *t
 	for name, reason := range reasons {
 		t.modules[name] = &module{unavailable: reason}
 	}
+	t.modules[platformModule] = &module{routes: g.own} // also where something that calls itself so was refused
 	for _, mod := range mods {
 		name := mod.Manifest.Name
 		if t.modules[name] != nil {
@@ -98,6 +103,9 @@ func (g *Gateway) newEngine() *gin.Engine {
 		_ = engine.SetTrustedProxies(nil) // New has accepted them; if gin does not, nobody is trusted
 	}
 	g.addProbes(engine)
+	for _, rt := range g.own { // New has seen that they get on
+		engine.Handle(rt.Method, rt.pattern.gin(rt.prefix), rt.serve)
+	}
 	return engine
 }
 
@@ -116,14 +124,22 @@ func register(engine *gin.Engine, routes []*route) (err error) {
 	return nil
 }
 
-// routesOf returns the routes of a manifest, and for each GET route that is no endless stream its HEAD.
+// routesOf returns the routes of a manifest, with their heads.
 func (g *Gateway) routesOf(m *manifest.Manifest) []*route {
-	var routes, heads []*route
+	var routes []*route
 	for _, declared := range m.Routes {
-		rt := &route{
+		routes = append(routes, &route{
 			Route: declared, gateway: g, module: m.Name, prefix: apiPrefix + m.Name, pattern: declared.Segments(),
-		}
-		routes = append(routes, rt)
+			asks: asksCore(&m.Grants),
+		})
+	}
+	return g.withHeads(routes)
+}
+
+// withHeads adds to each GET route that is no endless stream its HEAD, and puts all in the order in which to try them.
+func (g *Gateway) withHeads(routes []*route) []*route {
+	var heads []*route
+	for _, rt := range routes {
 		if rt.Method == http.MethodGet && !rt.endless() {
 			head := *rt
 			head.Method = http.MethodHead
@@ -165,11 +181,8 @@ func (t *table) miss(c *gin.Context) {
 func (t *table) answer(a *answer, r *http.Request) error {
 	name, path := split(r.URL.Path)
 	mod := t.modules[name]
-	if mod == nil {
-		if t.gateway.probes()[r.URL.Path] != nil {
-			return methodNotAllowed(a, []string{http.MethodGet, http.MethodHead})
-		}
-		return notFound()
+	if mod == nil || name == platformModule { // the platform has routes outside of its prefix, too
+		mod, path = t.modules[platformModule], r.URL.Path
 	}
 	if mod.unavailable != "" {
 		return unavailable("module "+name+" is not served: "+mod.unavailable, retryLater)
@@ -189,10 +202,13 @@ func (t *table) answer(a *answer, r *http.Request) error {
 			allowed = append(allowed, rt.Method)
 		}
 	}
-	if len(allowed) == 0 {
-		return notFound()
+	switch {
+	case len(allowed) > 0:
+		return methodNotAllowed(a, allowed)
+	case t.gateway.probes()[r.URL.Path] != nil:
+		return methodNotAllowed(a, []string{http.MethodGet, http.MethodHead})
 	}
-	return methodNotAllowed(a, allowed)
+	return notFound()
 }
 
 func methodNotAllowed(a *answer, allowed []string) error {

@@ -44,10 +44,12 @@ func TestStandBy(t *testing.T) {
 			status int
 			body   string
 		}{
-			"/livez":          {200, "ok\n"},
-			"/readyz":         {503, "not ready: waiting\n"},
-			"/readyz?verbose": {503, "not ready: waiting: for somebody\n"},
-			"/api/v1/blog/x":  {503, "the platform is starting; /readyz says what it waits for\n"},
+			"/livez":                 {200, "ok\n"},
+			"/readyz":                {503, "not ready: waiting\n"},
+			"/readyz?verbose":        {503, "not ready: waiting: for somebody\n"},
+			"/api/v1/blog/x":         {503, "the platform is starting; /readyz says what it waits for\n"},
+			"/api/v1/platform/users": {503, "the platform is starting; /readyz says what it waits for\n"},
+			"/.well-known/jwks.json": {503, "the platform is starting; /readyz says what it waits for\n"},
 		} {
 			status, body := get(path)
 			require.Equal(t, want.status, status, path)

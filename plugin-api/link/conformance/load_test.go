@@ -18,6 +18,7 @@ import (
 
 	"github.com/platformd/platformd/plugin-api/link/http1"
 	"github.com/platformd/platformd/plugin-api/link/internal/linktest"
+	"github.com/platformd/platformd/plugin-api/link/spoofs"
 )
 
 func TestAnswersOfEverySize(t *testing.T) { each(t, answersOfEverySize) }
@@ -182,7 +183,7 @@ func spoofedHeadersNeverReachAHandler(t *testing.T, on transport) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		_, _ = fmt.Fprint(w, r.Header, r.Trailer)
 	})
-	for _, line := range linktest.Spoofs() {
+	for _, line := range spoofs.All() {
 		c := rig.Dial()
 		_, err := fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: h\r\nX-Control: ok\r\nConnection: close\r\n%s\r\n\r\n", line)
 		require.NoError(t, err)

@@ -16,13 +16,14 @@ import (
 
 	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/link/internal/linktest"
+	"github.com/platformd/platformd/plugin-api/link/spoofs"
 )
 
 func TestSpoofedHeadersNeverReachTheModule(t *testing.T) {
 	t.Parallel()
-	require.GreaterOrEqual(t, len(linktest.Spoofs()), 200)
+	require.GreaterOrEqual(t, len(spoofs.All()), 200)
 	rig, seen := captureModule(t)
-	for _, line := range linktest.Spoofs() {
+	for _, line := range spoofs.All() {
 		c := rig.Dial()
 		_, err := fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: h\r\nX-Control: ok\r\n%s\r\n\r\n", line)
 		require.NoError(t, err)

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/platformd/platformd/scripts/bench/internal/load"
-	"github.com/platformd/platformd/scripts/bench/internal/posts"
 	"github.com/platformd/platformd/scripts/bench/internal/proc"
 	"github.com/platformd/platformd/scripts/bench/internal/scenario"
 )
@@ -27,10 +26,14 @@ const (
 // Baseline is the contestant that those who carry requests are compared with.
 const Baseline = "gin"
 
-// BaselineOf names the baseline of a subject for people: with data there is one for each backend.
+// BaselineOf names the baseline of a subject for people: with data there is one for each backend, and a guarded route is
+// compared with its twin.
 func BaselineOf(subject scenario.Subject) string {
-	if subject == scenario.Data {
+	switch subject {
+	case scenario.Data:
 		return "gin+gorm"
+	case scenario.Access:
+		return openTwin
 	}
 	return Baseline
 }
@@ -67,7 +70,7 @@ func All() []Contestant {
 	for i := range all {
 		all[i].Against = Baseline
 	}
-	return append(all, keepers()...)
+	return slices.Concat(all, twins(), keepers())
 }
 
 // carriers bring requests to handlers.
@@ -77,11 +80,11 @@ func carriers() []Contestant {
 		{Name: Baseline, What: "handlers in gin's own process", needs: []string{"gin"}, start: startGin},
 		{
 			Name: "link", What: "platformd, module on the link",
-			needs: []string{"link"}, start: startPlatform("link"), prepare: speaks("link"),
+			needs: []string{"link"}, start: startPlatform("link", "link"), prepare: speaks("link"),
 		},
 		{
 			Name: "http1", What: "platformd, module on HTTP/1.1",
-			needs: []string{"http1"}, start: startPlatform("http1"), prepare: speaks("http/1.1"),
+			needs: []string{"http1"}, start: startPlatform("http1", "http1"), prepare: speaks("http/1.1"),
 		},
 		{Name: "haproxy", What: "HAProxy → gin on a unix socket", needs: []string{"gin"}, tool: "haproxy", start: startHAProxy},
 		{Name: "nginx", What: "nginx → gin on a unix socket", needs: []string{"gin"}, tool: "nginx", start: startNginx},
@@ -166,7 +169,7 @@ func (r *Running) await(ctx context.Context) error {
 // answers makes the easiest exchange.
 func (r *Running) answers(ctx context.Context) error {
 	if r.Subject == scenario.Data { // there is nothing in it yet, and nobody has a token
-		return posts.Client(r.Target).CheckGuard(ctx)
+		return r.Posts().CheckGuard(ctx)
 	}
 	return load.Check(ctx, &scenario.All()[0], r.Target)
 }

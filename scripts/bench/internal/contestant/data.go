@@ -3,14 +3,11 @@ package contestant
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"path/filepath"
-	"strings"
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/db/backend"
 	"github.com/platformd/platformd/scripts/bench/embedded"
-	"github.com/platformd/platformd/scripts/bench/internal/posts"
 	"github.com/platformd/platformd/scripts/bench/internal/proc"
 	"github.com/platformd/platformd/scripts/bench/internal/scenario"
 )
@@ -102,7 +99,7 @@ func embeddedDatabase(dir, url string) pluginapi.Database {
 
 func fillEmbedded(ctx context.Context, _ *Site, r *Running) error {
 	r.Token = embeddedToken
-	return posts.Client(r.Target).Fill(ctx)
+	return r.Posts().Fill(ctx)
 }
 
 // startBlog runs a daemon with the module blog, and billing, which blog requires.
@@ -123,10 +120,9 @@ func startBlog(name string, server bool) func(context.Context, *Site, string) ([
 }
 
 func fillBlog(ctx context.Context, s *Site, r *Running) error {
-	secret, err := (&Platform{Name: r.Name}).command(ctx, s, "token", "create", "--permission", "blog.*", "-q")
-	if err != nil {
-		return fmt.Errorf("make a token: %w", err)
+	var err error
+	if r.Token, err = (&Platform{Name: r.Name}).newToken(ctx, s, "blog.*"); err != nil {
+		return err
 	}
-	r.Token = strings.TrimSpace(string(secret))
-	return posts.Client(r.Target).Fill(ctx)
+	return r.Posts().Fill(ctx)
 }

@@ -31,9 +31,9 @@ database:
 `
 
 // startPlatform runs a daemon whose module bench is one of our two binaries.
-func startPlatform(binary string) func(context.Context, *Site, string) ([]*proc.Process, error) {
+func startPlatform(name, binary string) func(context.Context, *Site, string) ([]*proc.Process, error) {
 	return func(ctx context.Context, s *Site, address string) ([]*proc.Process, error) {
-		p, err := s.StartPlatform(ctx, Platform{Name: binary, Binary: binary, Address: address})
+		p, err := s.StartPlatform(ctx, Platform{Name: name, Binary: binary, Address: address})
 		if err != nil {
 			return nil, err
 		}
@@ -128,6 +128,15 @@ func (p *Platform) command(ctx context.Context, s *Site, args ...string) ([]byte
 		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
 	}
 	return out, nil
+}
+
+// newToken makes a token that holds the permission, and returns its secret.
+func (p *Platform) newToken(ctx context.Context, s *Site, permission string) (string, error) {
+	secret, err := p.command(ctx, s, "token", "create", "--permission", permission, "-q")
+	if err != nil {
+		return "", fmt.Errorf("make a token: %w", err)
+	}
+	return strings.TrimSpace(string(secret)), nil
 }
 
 // speaks checks that a contestant's requests travel as its name says: both look the same from outside.

@@ -38,6 +38,7 @@ type Route struct {
 func Routes() []Route {
 	return []Route{
 		{ID: "get", Method: http.MethodGet, Path: "/get", Serve: constant(Get())},
+		{ID: "guarded", Method: http.MethodGet, Path: "/guarded", Serve: constant(Get())},
 		{ID: "post", Method: http.MethodPost, Path: "/post", Serve: count},
 		{ID: "mib", Method: http.MethodGet, Path: "/mib", Serve: constant(bytes.Repeat([]byte("m"), MiB))},
 		{ID: "up", Method: http.MethodPut, Path: "/up", Serve: count},

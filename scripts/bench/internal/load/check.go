@@ -13,7 +13,6 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/platformd/platformd/scripts/bench/internal/handler"
-	"github.com/platformd/platformd/scripts/bench/internal/posts"
 	"github.com/platformd/platformd/scripts/bench/internal/scenario"
 )
 
@@ -28,25 +27,28 @@ func Check(ctx context.Context, s *scenario.Scenario, to Target) error {
 	var err error
 	switch {
 	case s.Subject == scenario.Data && s.Writes:
-		err = posts.Client(to).CheckCreate(ctx)
+		err = to.Posts().CheckCreate(ctx)
 	case s.Subject == scenario.Data:
-		err = posts.Client(to).CheckList(ctx)
+		err = to.Posts().CheckList(ctx)
 	case s.Kind == scenario.WebSocket:
 		err = checkEcho(ctx, s, to.Address)
 	default:
-		err = checkAnswer(ctx, s, to.Address)
+		err = checkAnswer(ctx, s, to)
 	}
 	if err != nil {
-		return fmt.Errorf("%s http://%s%s: %w", s.Method, to.Address, s.Path, err)
+		return fmt.Errorf("%s http://%s%s: %w", s.Method, to.Address, to.path(s), err)
 	}
 	return nil
 }
 
-func checkAnswer(ctx context.Context, s *scenario.Scenario, address string) error {
+func checkAnswer(ctx context.Context, s *scenario.Scenario, to Target) error {
 	body := bytes.NewReader(bytes.Repeat([]byte("x"), s.BodySize))
-	req, err := http.NewRequestWithContext(ctx, s.Method, "http://"+address+s.Path, body)
+	req, err := http.NewRequestWithContext(ctx, s.Method, "http://"+to.Address+to.path(s), body)
 	if err != nil {
 		return err
+	}
+	if to.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+to.Token)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {

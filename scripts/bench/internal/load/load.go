@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/platformd/platformd/scripts/bench/internal/posts"
 	"github.com/platformd/platformd/scripts/bench/internal/scenario"
 )
 
@@ -43,6 +44,18 @@ func (s Sample) PerSecond() float64 {
 type Target struct {
 	Address string // host:port
 	Token   string // for Authorization; empty: none
+	Path    string // instead of the scenario's; empty: that
+}
+
+// Posts asks the target for posts.
+func (t Target) Posts() posts.Client { return posts.Client{Address: t.Address, Token: t.Token} }
+
+// path is what to ask for.
+func (t Target) path(s *scenario.Scenario) string {
+	if t.Path != "" {
+		return t.Path
+	}
+	return s.Path
 }
 
 // Generators knows where the generators are.

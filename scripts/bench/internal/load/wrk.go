@@ -62,7 +62,7 @@ func (g *Generators) wrkArgs(s *scenario.Scenario, to Target, d time.Duration) [
 	if to.Token != "" {
 		args = append(args, "--header", "Authorization: Bearer "+to.Token)
 	}
-	return append(args, "http://"+to.Address+s.Path)
+	return append(args, "http://"+to.Address+to.path(s))
 }
 
 // parseWrk reads the line of our script.

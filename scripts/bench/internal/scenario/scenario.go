@@ -15,6 +15,7 @@ type Subject int
 const (
 	Carriage Subject = iota // handlers that do next to nothing: what is left is how requests get to them
 	Data                    // the sample module blog with its database
+	Access                  // a route that asks who calls, and its twin that does not
 )
 
 // Kind is how the clients of a scenario talk.
@@ -76,6 +77,10 @@ func All() []Scenario {
 		{
 			ID: "ws", Title: "WebSocket echo 64 B, 64 connections", Kind: WebSocket,
 			Method: "GET", Path: handler.Prefix + "/ws", Connections: 64,
+		},
+		{
+			ID: "access", Title: "GET 200 B, a permission asked for or not, 64 connections", Subject: Access,
+			Method: "GET", Path: handler.Prefix + "/get", Connections: 64,
 		},
 		{
 			ID: "list", Title: "blog list: 20 of 1,000 posts, 16 connections", Subject: Data,
