@@ -1,8 +1,10 @@
-// Package admin (floor F4) is the HTTP API on the daemon's control socket, both halves: the handler that the daemon serves,
-// and the client that the commands use. The types in this file are what travels between them, as JSON.
+// Package admin (floor F4) is the administrators' HTTP API, both halves: the handler that the daemon serves on its control
+// socket, and the client that the commands use. What travels between them, as JSON, are the types of this package and of the
+// rooms below it. The gateway serves the same endpoints to those who hold their permissions.
 //
-// It must not run anything: it reads what the daemon shows it, and asks the daemon to act. Whoever may open the socket may
-// do everything, so it must not be reachable from a network.
+// It must not run anything: it reads what the daemon shows it, and asks the daemon and the rooms to act. Whoever may open the
+// socket may do everything, so it must not be reachable from a network. Whoever comes through the gateway cannot hand out more
+// than they have. Every change is written to the audit log.
 package admin
 
 import (
@@ -147,6 +149,8 @@ type NewToken struct {
 	Permissions []string `json:"permissions"`
 	// TTL is how long the token is valid, as ParseTTL reads it: "30d", "12h".
 	TTL string `json:"ttl"`
+	// Owner is for whom the token stands: "me", a user's id or e-mail address; empty: for itself, as a service's.
+	Owner string `json:"owner,omitempty"`
 }
 
 // CreatedToken is a new token with its secret, which is shown this once.

@@ -91,7 +91,7 @@ func TestUnknownModule(t *testing.T) {
 func TestTokens(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	tokens, err := s.Tokens(t.Context())
+	tokens, err := s.Tokens(t.Context(), "")
 	require.NoError(t, err)
 	require.Empty(t, tokens)
 
@@ -105,7 +105,7 @@ func TestTokens(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, created.Permissions, identity.Permissions)
 
-	tokens, err = s.Tokens(t.Context())
+	tokens, err = s.Tokens(t.Context(), "")
 	require.NoError(t, err)
 	require.Len(t, tokens, 1)
 	require.Equal(t, created.ID, tokens[0].ID)
@@ -163,7 +163,7 @@ func TestInternalError(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	s.closeStorage(t)
-	_, err := s.Tokens(t.Context())
+	_, err := s.Tokens(t.Context(), "")
 	require.NotContains(t, requireProblem(t, err, http.StatusInternalServerError, "internal"), "closed")
 	records := s.log.Store.Tail(logs.Filter{})
 	require.NotEmpty(t, records)

@@ -14,7 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
@@ -57,6 +56,11 @@ func (c *Client) transport(patience time.Duration) *http.Transport {
 	}
 }
 
+// patient is a client that waits as long as it takes.
+func (c *Client) patient() *Client {
+	return &Client{path: c.path, http: &http.Client{Transport: c.transport(0)}}
+}
+
 // Info returns what the daemon says about itself.
 func (c *Client) Info(ctx context.Context) (Info, error) {
 	return call[Info](ctx, c, request{method: http.MethodGet, path: "/v1/info"})
@@ -83,30 +87,12 @@ func (c *Client) Crashes(ctx context.Context, name string) ([]Crash, error) {
 // Order has something done with a module, and returns when it is done, at the latest when ctx ends: unlike the other calls
 // it takes as long as the module.
 func (c *Client) Order(ctx context.Context, name string, order Order) error {
-	patient := &Client{http: &http.Client{Transport: c.transport(0)}}
 	path := "/v1/modules/" + url.PathEscape(name) + "/" + string(order)
-	resp, err := patient.send(ctx, request{method: http.MethodPost, path: path})
+	resp, err := c.patient().send(ctx, request{method: http.MethodPost, path: path})
 	if err != nil {
 		return err
 	}
 	return resp.Body.Close()
-}
-
-// Tokens returns every API token, without its secret.
-func (c *Client) Tokens(ctx context.Context) ([]auth.Token, error) {
-	tokens, err := call[list[auth.Token]](ctx, c, request{method: http.MethodGet, path: "/v1/tokens"})
-	return tokens.Items, err
-}
-
-// CreateToken makes an API token.
-func (c *Client) CreateToken(ctx context.Context, token NewToken) (CreatedToken, error) {
-	return call[CreatedToken](ctx, c, request{method: http.MethodPost, path: "/v1/tokens", body: token})
-}
-
-// RevokeToken ends a token; for an unknown id the error is a problem with the status 404.
-func (c *Client) RevokeToken(ctx context.Context, id string) error {
-	_, err := call[struct{}](ctx, c, request{method: http.MethodDelete, path: "/v1/tokens/" + url.PathEscape(id)})
-	return err
 }
 
 // Stop asks the daemon to stop, and returns when it has begun to.
@@ -123,6 +109,11 @@ type request struct {
 func call[T any](ctx context.Context, c *Client, req request) (answer T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
+	return ask[T](ctx, c, req)
+}
+
+// ask is call without a limit of time.
+func ask[T any](ctx context.Context, c *Client, req request) (answer T, err error) {
 	resp, err := c.send(ctx, req)
 	if err != nil {
 		return answer, err

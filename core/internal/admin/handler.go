@@ -14,8 +14,10 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/platformd/platformd/core/internal/audit"
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/authz"
+	"github.com/platformd/platformd/core/internal/identity"
 	"github.com/platformd/platformd/core/internal/logs"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
@@ -39,95 +41,67 @@ type Deps struct {
 	// Migrations may take as long as the modules.
 	Migrations Migrations
 
-	Tokens      *auth.Service
-	Permissions *authz.Registry
-	Logs        *logs.Store
+	Users *identity.Service
+	Auth  *auth.Service
+	Authz *authz.Service
+	// Audit hears of every change. Its Run must run.
+	Audit *audit.Service
+	// URL is under which clients reach the platform, without a slash at its end.
+	URL  func() string
+	Logs *logs.Store
 	// Stop begins to stop the daemon and returns at once; calling it again is harmless.
 	Stop func()
 	Log  hclog.Logger
 }
 
-// Handler answers the admin API:
-//
-//	GET    /v1/info
-//	GET    /v1/modules            {"items": [Module…]}
-//	GET    /v1/modules/{name}     Module
-//	GET    /v1/modules/{name}/crashes  {"items": [Crash…]}
-//	POST   /v1/modules/{name}/start|stop|restart  204, when it is done
-//	GET    /v1/migrations?module=NAME  {"items": [ModuleMigrations…]}; without a name, of all that have some
-//	GET    /v1/migrations/plan?module=NAME  {"items": [ModulePlan…]}; as above
-//	POST   /v1/modules/{name}/migrations/up|down|redo?steps=N  MigrationEvent, one a line, then how it ended
-//	GET    /v1/tokens             {"items": [auth.Token…]}
-//	POST   /v1/tokens             NewToken → 201 CreatedToken
-//	DELETE /v1/tokens/{id}        204
-//	GET    /v1/logs               logs.Entry, one JSON value a line; see LogQuery for the parameters
-//	POST   /v1/stop               202 Stopping
-//
-// Errors are problem+json.
+// Handler answers the admin API on the control socket, where the caller is the operator; see Endpoints for what there is. Errors
+// are problem+json.
 func Handler(deps Deps) http.Handler {
 	a := &api{deps: deps}
 	mux := http.NewServeMux()
-	allowed := map[string][]string{}
 	for _, e := range a.endpoints() {
-		mux.Handle(e.method+" "+e.path, a.answer(e))
-		allowed[e.path] = append(allowed[e.path], e.method)
+		mux.Handle(e.Method+" /v1"+e.Path, a.answer(e))
 	}
-	for path, methods := range allowed {
-		mux.Handle(path, refuseMethod(methods))
-	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		problem.New(http.StatusNotFound, "not_found", "there is nothing at "+r.URL.Path).Write(w)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern == "" {
+			refusePath(w, r, mux)
+			return
+		}
+		mux.ServeHTTP(w, r)
 	})
-	return mux
 }
 
 type api struct{ deps Deps }
 
-type endpoint struct {
-	method, path string
-	serve        func(http.ResponseWriter, *http.Request) error
-	endless      bool // ends with the client
-}
-
-func (a *api) endpoints() []endpoint {
-	return []endpoint{
-		{method: http.MethodGet, path: "/v1/info", serve: a.info},
-		{method: http.MethodGet, path: "/v1/modules", serve: a.modules},
-		{method: http.MethodGet, path: "/v1/modules/{name}", serve: a.module},
-		{method: http.MethodGet, path: "/v1/modules/{name}/crashes", serve: a.crashes},
-		{method: http.MethodPost, path: "/v1/modules/{name}/start", serve: a.order(OrderStart), endless: true},
-		{method: http.MethodPost, path: "/v1/modules/{name}/stop", serve: a.order(OrderStop), endless: true},
-		{method: http.MethodPost, path: "/v1/modules/{name}/restart", serve: a.order(OrderRestart), endless: true},
-		{method: http.MethodGet, path: "/v1/migrations", serve: a.migrations, endless: true},
-		{method: http.MethodGet, path: "/v1/migrations/plan", serve: a.migrationPlan, endless: true},
-		{method: http.MethodPost, path: "/v1/modules/{name}/migrations/up", serve: a.migrate(MigrateUp), endless: true},
-		{method: http.MethodPost, path: "/v1/modules/{name}/migrations/down", serve: a.migrate(MigrateDown), endless: true},
-		{method: http.MethodPost, path: "/v1/modules/{name}/migrations/redo", serve: a.migrate(MigrateRedo), endless: true},
-		{method: http.MethodGet, path: "/v1/tokens", serve: a.tokens},
-		{method: http.MethodPost, path: "/v1/tokens", serve: a.createToken},
-		{method: http.MethodDelete, path: "/v1/tokens/{id}", serve: a.revokeToken},
-		{method: http.MethodGet, path: "/v1/logs", serve: a.logs, endless: true},
-		{method: http.MethodPost, path: "/v1/stop", serve: a.stop},
+// refusePath tells a wrong method from a wrong path.
+func refusePath(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) {
+	var possible []string
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := mux.Handler(other); pattern != "" {
+			possible = append(possible, method)
+		}
 	}
-}
-
-func refuseMethod(methods []string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Allow", strings.Join(methods, ", "))
-		problem.New(http.StatusMethodNotAllowed, "method_not_allowed",
-			fmt.Sprintf("%s is not possible here; use %s", r.Method, strings.Join(methods, " or "))).Write(w)
-	})
+	if len(possible) == 0 {
+		problem.New(http.StatusNotFound, "not_found", "there is nothing at "+r.URL.Path).Write(w)
+		return
+	}
+	w.Header().Set("Allow", strings.Join(possible, ", "))
+	problem.New(http.StatusMethodNotAllowed, "method_not_allowed",
+		fmt.Sprintf("%s is not possible here; use %s", r.Method, strings.Join(possible, " or "))).Write(w)
 }
 
 // answer runs an endpoint within its time and turns its error into a problem.
-func (a *api) answer(e endpoint) http.Handler {
+func (a *api) answer(e Endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !e.endless {
-			ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		ctx := WithCaller(r.Context(), operator())
+		if !e.Endless {
+			limited, cancel := context.WithTimeout(ctx, requestTimeout)
 			defer cancel()
-			r = r.WithContext(ctx)
+			ctx = limited
 		}
-		if err := e.serve(w, r); err != nil {
+		if err := e.Serve(w, r.WithContext(ctx)); err != nil {
 			a.fail(w, r, err)
 		}
 	})
@@ -186,31 +160,40 @@ func (a *api) order(order Order) func(http.ResponseWriter, *http.Request) error 
 		ctx, cancel := context.WithTimeout(r.Context(), orderTimeout)
 		defer cancel()
 		noDeadline(w)
-		if err := a.deps.Order(ctx, m.Name, order); err != nil {
-			return err
-		}
-		w.WriteHeader(http.StatusNoContent)
-		return nil
+		c := change{action: "module." + string(order), resource: "module/" + m.Name}
+		err = a.perform(r, &c, func(context.Context) error { return a.deps.Order(ctx, m.Name, order) })
+		return noContent(w, err)
 	}
 }
 
-// stop answers first: the daemon closes this very connection when it stops.
-func (a *api) stop(w http.ResponseWriter, _ *http.Request) error {
+// stop answers first: the daemon closes this very connection when it stops, and the audit log too.
+func (a *api) stop(w http.ResponseWriter, r *http.Request) error {
 	info := a.deps.Info()
 	err := writeJSON(w, http.StatusAccepted, Stopping{PID: info.PID, WithinMillis: info.StopMillis})
 	if err == nil {
 		err = http.NewResponseController(w).Flush()
 	}
+	a.record(r, change{action: "system.stop", resource: "system"}, audit.Done)
 	a.deps.Stop()
 	return err
 }
 
+// noContent answers that all is done, unless err says otherwise.
+func noContent(w http.ResponseWriter, err error) error {
+	if err == nil {
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return err
+}
+
+// writeJSON answers with what nobody on the way may keep.
 func writeJSON(w http.ResponseWriter, status int, value any) error {
 	body, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n')) // the client may be gone; there is nobody left to tell
 	return nil

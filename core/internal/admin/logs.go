@@ -97,13 +97,13 @@ func (a *api) logs(w http.ResponseWriter, r *http.Request) error {
 	filter := logs.Filter{Module: q.Module, Level: hclog.LevelFromString(q.Level), Since: q.Since, N: q.Lines}
 	out := newStream(w)
 	if !q.Follow {
-		out.send(a.deps.Logs.Tail(filter)...)
+		send(out, a.deps.Logs.Tail(filter)...)
 		return nil
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	for entry := range a.deps.Logs.Follow(ctx, filter) {
-		if !out.send(entry) {
+		if !send(out, entry) {
 			cancel() // and go on until the channel is closed
 		}
 	}
@@ -129,16 +129,16 @@ type stream struct {
 func newStream(w http.ResponseWriter) *stream {
 	s := &stream{control: http.NewResponseController(w), json: json.NewEncoder(w)}
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	s.send() // should it fail, the next one does too
+	send[any](s) // should it fail, the next one does too
 	return s
 }
 
 // send reports whether somebody still listens.
-func (s *stream) send(entries ...logs.Entry) bool {
+func send[T any](s *stream, values ...T) bool {
 	s.moveDeadline()
-	for _, e := range entries {
+	for i := range values {
 		s.moveDeadline()
-		if s.json.Encode(e) != nil {
+		if s.json.Encode(&values[i]) != nil {
 			return false
 		}
 	}
@@ -157,17 +157,22 @@ func (c *Client) Logs(ctx context.Context, q LogQuery, each func(logs.Entry) err
 		return err
 	}
 	defer resp.Body.Close()
-	records := json.NewDecoder(resp.Body)
+	return eachLine(resp.Body, each)
+}
+
+// eachLine calls each with every value of a stream, in order, until the stream ends or each returns an error.
+func eachLine[T any](from io.Reader, each func(T) error) error {
+	values := json.NewDecoder(from)
 	for {
-		var e logs.Entry
-		err := records.Decode(&e)
+		var value T
+		err := values.Decode(&value)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("read the log: %w", err)
 		}
-		if err := each(e); err != nil {
+		if err := each(value); err != nil {
 			return err
 		}
 	}

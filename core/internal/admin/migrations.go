@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/platformd/platformd/plugin-api/problem"
@@ -85,7 +87,7 @@ type Migrations struct {
 
 // Migrations returns those of the daemon. A call takes as long as the modules.
 func (c *Client) Migrations() Migrations {
-	patient := &Client{http: &http.Client{Transport: c.transport(0)}}
+	patient := c.patient()
 	return Migrations{Status: patient.migrationStatus, Plan: patient.migrationPlan, Run: patient.migrate}
 }
 
@@ -99,18 +101,10 @@ func (c *Client) migrationPlan(ctx context.Context, module string) ([]ModulePlan
 	return collect[ModulePlan](ctx, c, request{method: http.MethodGet, path: path})
 }
 
-// collect is call without a limit of time: what is asked may have to launch modules.
+// collect asks what may have to launch modules.
 func collect[T any](ctx context.Context, c *Client, req request) ([]T, error) {
-	resp, err := c.send(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	var all list[T]
-	if err := json.NewDecoder(resp.Body).Decode(&all); err != nil {
-		return nil, fmt.Errorf("read the daemon's answer: %w", err)
-	}
-	return all.Items, nil
+	all, err := ask[list[T]](ctx, c, req)
+	return all.Items, err
 }
 
 // migrationLine is one line of the answer to an order: an event, or at the end how it went.
@@ -173,19 +167,27 @@ func (a *api) migrationPlan(w http.ResponseWriter, r *http.Request) error {
 
 // parameter is the value of the one parameter that a path has, "" without it. Another one, or two of it, is a mistake.
 func parameter(r *http.Request, name string) (string, error) {
+	values, err := parameters(r, name)
+	return values[name], err
+}
+
+// parameters is parameter for a path with several.
+func parameters(r *http.Request, names ...string) (map[string]string, error) {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return "", badRequest(err)
+		return nil, badRequest(err)
 	}
-	for other, all := range values {
+	given := make(map[string]string, len(values))
+	for name, all := range values {
 		switch {
-		case other != name:
-			return "", badRequest(fmt.Errorf("the parameter %q: there is no such parameter; use %s", other, name))
+		case !slices.Contains(names, name):
+			return nil, badRequest(fmt.Errorf("the parameter %q: there is no such parameter; use %s", name, strings.Join(names, ", ")))
 		case len(all) > 1:
-			return "", badRequest(fmt.Errorf("the parameter %q is there twice", name))
+			return nil, badRequest(fmt.Errorf("the parameter %q is there twice", name))
 		}
+		given[name] = all[0]
 	}
-	return values.Get(name), nil
+	return given, nil
 }
 
 // steps reads how many migrations an order is about: one, if nothing is said.
@@ -220,7 +222,9 @@ func (a *api) migrate(direction string) func(http.ResponseWriter, *http.Request)
 		}
 		order := MigrationOrder{Direction: direction, Steps: steps}
 		tell := func(e MigrationEvent) { say(migrationLine{MigrationEvent: &e}) }
-		err = a.deps.Migrations.Run(r.Context(), r.PathValue("name"), order, tell)
+		module := r.PathValue("name")
+		c := change{action: "migration." + direction, resource: "module/" + module, details: []string{"steps", strconv.Itoa(steps)}}
+		err = a.perform(r, &c, func(ctx context.Context) error { return a.deps.Migrations.Run(ctx, module, order, tell) })
 		if err != nil && r.Context().Err() != nil {
 			err = problem.New(http.StatusServiceUnavailable, "unavailable",
 				"the platform stops, and the migration with it\nfix: run the command again when it has stopped")

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -64,6 +65,21 @@ func (s *Service) MayHandOut(who Holder, pattern string) (bool, error) {
 		return who.Bound != nil, nil
 	}
 	return false, nil
+}
+
+// Covers reports whether the holder has all that a user has, today and later: whoever may act as the user then gains nothing. It
+// asks the database for the roles of this moment.
+func (s *Service) Covers(ctx context.Context, who Holder, user string) (bool, error) {
+	index, err := s.now(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, pattern := range index.patterns(user) {
+		if has, err := s.MayHandOut(who, pattern); !has || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // patterns are all that the roles of a user have.

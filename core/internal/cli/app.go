@@ -50,7 +50,8 @@ func (a *app) root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}, a.start(), a.stop(), a.status(), a.doctor(), a.logs(), a.version(), a.validate(), a.module(), a.migrate(),
-		a.db(), a.token(), a.configCommand())
+		a.db(), a.user(), a.role(), a.groupCommand(), a.permission(), a.authz(), a.token(), a.audit(), a.keys(), a.setupLink(),
+		a.configCommand())
 	root.SetOut(a.deps.Out)
 	root.SetErr(a.deps.Err)
 	root.SetHelpCommand(help())

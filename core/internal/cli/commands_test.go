@@ -184,7 +184,7 @@ func TestToken(t *testing.T) {
 	require.NotEmpty(t, created.Secret)
 
 	r = d.run(t, "token", "ls")
-	require.Regexp(t, `(?m)^\S+ +ci +valid +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +blog\.\* blog\.post\.read$`, r.out)
+	require.Regexp(t, `(?m)^\S+ +ci +valid +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +never +- +blog\.\* blog\.post\.read$`, r.out)
 	r = d.run(t, "token", "revoke", created.ID)
 	require.Equal(t, ExitOK, r.code, r.err)
 	_, err = d.tokens.Authenticate(t.Context(), created.Secret)

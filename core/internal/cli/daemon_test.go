@@ -11,11 +11,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+	"gorm.io/gorm"
 
 	"github.com/platformd/platformd/core/internal/admin"
+	"github.com/platformd/platformd/core/internal/audit"
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/authz"
+	"github.com/platformd/platformd/core/internal/identity"
 	"github.com/platformd/platformd/core/internal/isolation"
 	"github.com/platformd/platformd/core/internal/logs"
 	"github.com/platformd/platformd/core/internal/storage"
@@ -30,6 +34,9 @@ type daemon struct {
 	dir    string
 	log    *logs.Log
 	tokens *auth.Service
+	users  *identity.Service
+	authz  *authz.Service
+	audit  *audit.Service
 
 	mu      sync.Mutex
 	info    admin.Info
@@ -96,16 +103,45 @@ func (d *daemon) deps(ctx context.Context, t *testing.T) admin.Deps {
 	store, err := storage.Open(ctx, storage.Options{DataDir: d.dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	d.tokens, err = auth.New(ctx, store.Core(), auth.Options{})
-	require.NoError(t, err)
-	permissions := authz.NewRegistry()
-	require.NoError(t, permissions.Set("blog", []manifest.Permission{{Name: "blog.post.read", Description: "Read posts"}}))
+	d.services(ctx, t, store.Core())
 	return admin.Deps{
 		Info:    func() admin.Info { d.mu.Lock(); defer d.mu.Unlock(); return d.info },
 		Modules: func() []admin.Module { d.mu.Lock(); defer d.mu.Unlock(); return d.modules },
-		Tokens:  d.tokens, Permissions: permissions, Logs: d.log.Store, Log: d.log.Logger,
+		Users:   d.users, Auth: d.tokens, Authz: d.authz, Audit: d.audit,
+		URL:  func() string { return "http://127.0.0.1:8080" },
+		Logs: d.log.Store, Log: d.log.Logger,
 		Migrations: sampleMigrations("running"),
 	}
+}
+
+// services makes the rooms, and lets those run that must.
+func (d *daemon) services(ctx context.Context, t *testing.T, db *gorm.DB) {
+	var err error
+	d.users, err = identity.New(ctx, db, identity.Options{})
+	require.NoError(t, err)
+	d.tokens, err = auth.New(ctx, db, auth.Options{Users: auth.Users{Get: d.account, Verify: d.verify}})
+	require.NoError(t, err)
+	permissions := authz.NewRegistry()
+	require.NoError(t, permissions.Set("blog", []manifest.Permission{{Name: "blog.post.read", Description: "Read posts"}}))
+	d.authz, err = authz.New(ctx, db, authz.Options{Registry: permissions})
+	require.NoError(t, err)
+	d.audit, err = audit.New(ctx, db, audit.Options{})
+	require.NoError(t, err)
+	runs, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running errgroup.Group
+	running.Go(func() error { return d.authz.Run(runs) })
+	running.Go(func() error { return d.audit.Run(runs) })
+	t.Cleanup(func() { cancel(); require.NoError(t, running.Wait()) })
+}
+
+func (d *daemon) account(ctx context.Context, id string) (auth.User, error) {
+	u, err := d.users.Get(ctx, id)
+	return auth.User{ID: u.ID, Name: u.Name, Email: u.Email, Disabled: u.Disabled}, err
+}
+
+func (d *daemon) verify(ctx context.Context, email, password string) (auth.User, error) {
+	u, err := d.users.Verify(ctx, email, password)
+	return auth.User{ID: u.ID, Name: u.Name, Email: u.Email}, err
 }
 
 // set changes what the daemon says.

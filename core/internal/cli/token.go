@@ -33,6 +33,7 @@ func (a *app) tokenCreate() *cobra.Command {
 		"`permission` that its holder has: blog.post.read, 'blog.*' or '*' (repeatable)")
 	flags.Var(&validity, "ttl", "how long it is valid, for example 12h or 30d")
 	flags.StringVar(&token.Name, "name", "cli", "`name` to recognise it by")
+	flags.StringVar(&token.Owner, "user", "", "the `user` for whom it stands, within what the user may; none: a service's")
 	flags.BoolVarP(&quiet, "quiet", "q", false, "print the token alone")
 	return a.asking(cmd, func(c *conversation) error {
 		token.TTL = validity.text
@@ -60,25 +61,30 @@ func (a *app) showNewToken(t admin.CreatedToken) error {
 		{"token", t.Secret},
 		{"id", t.ID},
 		{"name", t.Name},
+		{"user", t.Owner},
 		{"permissions", strings.Join(t.Permissions, " ")},
 		{"expires", stamp(t.ExpiresAt)},
 	})
 }
 
 func (a *app) tokenLs() *cobra.Command {
+	var user string
 	cmd := &cobra.Command{Use: "ls", Short: "List the API tokens, without their secrets", Aliases: []string{"list"}}
+	cmd.Flags().StringVar(&user, "user", "", "of this `user` alone")
 	return a.asking(cmd, func(c *conversation) error {
-		tokens, err := c.Tokens(c.cmd.Context())
+		tokens, err := c.Tokens(c.cmd.Context(), user)
 		switch {
 		case err != nil:
 			return err
 		case a.format == formatJSON:
 			return a.out.json(tokens)
 		}
-		rows := [][]string{{"ID", "NAME", "STATE", "EXPIRES", "PERMISSIONS"}}
-		for _, t := range tokens {
+		rows := [][]string{{"ID", "NAME", "STATE", "EXPIRES", "LAST USED", "OWNER", "PERMISSIONS"}}
+		for i := range tokens {
+			t := &tokens[i]
 			rows = append(rows, []string{
-				t.ID, t.Name, tokenState(t, time.Now()), stamp(t.ExpiresAt), cmp.Or(strings.Join(t.Permissions, " "), "-"),
+				t.ID, t.Name, tokenState(&t.Token, time.Now()), stamp(t.ExpiresAt), lastUsed(t.LastUsedAt),
+				cmp.Or(t.OwnerEmail, t.Owner, "-"), cmp.Or(strings.Join(t.Permissions, " "), "-"),
 			})
 		}
 		return a.out.table(rows)
@@ -92,7 +98,7 @@ const (
 	tokenRevoked = "revoked"
 )
 
-func tokenState(t auth.Token, now time.Time) string {
+func tokenState(t *auth.Token, now time.Time) string {
 	switch {
 	case t.RevokedAt != nil:
 		return tokenRevoked
@@ -115,6 +121,13 @@ func (a *app) tokenRevoke() *cobra.Command {
 		fmt.Fprintln(a.err, "revoked "+clean(c.args[0]))
 		return nil
 	}))
+}
+
+func lastUsed(at *time.Time) string {
+	if at == nil {
+		return "never"
+	}
+	return stamp(*at)
 }
 
 func stamp(t time.Time) string { return t.Local().Format(time.DateTime) }
