@@ -193,6 +193,7 @@ func TestCleaning(t *testing.T) {
 
 func TestCleaningDetails(t *testing.T) {
 	t.Parallel()
+	x := strings.Repeat("x", maxText)
 	fits := `{"a":"` + strings.Repeat("x", maxDetails-8) + `"}`
 	for name, test := range map[string]struct {
 		in, want string
@@ -201,7 +202,7 @@ func TestCleaningDetails(t *testing.T) {
 		"none":           {"", `{}`, false},
 		"spaces":         {"{ \"a\" :\n[1, 2] }", `{"a":[1,2]}`, false},
 		"as long as can": {fits, fits, false},
-		"too long":       {`{"a":"` + strings.Repeat("x", maxDetails) + `"}`, `{"text":"{\"a\":\"` + strings.Repeat("x", maxText-6-3) + `…"}`, true},
+		"too long":       {`{"a":"` + strings.Repeat("x", 9000) + `"}`, `{"text":"{\"a\":\"` + x[:maxText-9] + `…"}`, true},
 		"a list":         {`[1]`, `{"text":"[1]"}`, true},
 		"a text":         {`"a"`, `{"text":"\"a\""}`, true},
 		"no JSON":        {"{a\x1b", `{"text":"{a` + "\ufffd" + `"}`, true},

@@ -81,6 +81,7 @@ func (p *place) idle(t *testing.T, o Options) (*Service, *storage.Storage) {
 	s, err := New(t.Context(), store.Core(), o)
 	require.NoError(t, err)
 	s.now = p.now
+	s.wait, s.commitWait = time.Minute, time.Minute // the machine may do much else
 	return s, store
 }
 

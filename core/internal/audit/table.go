@@ -127,13 +127,13 @@ func steps() []storage.CoreStep {
 
 func createRows(tx *gorm.DB) error {
 	type auditRow struct {
-		Seq       int64  `gorm:"primaryKey;autoIncrement:false;index:idx_audit_rows_actor,priority:2;index:idx_audit_rows_action,priority:2"`
+		Seq       int64  `gorm:"primaryKey;autoIncrement:false"`
 		At        int64  `gorm:"not null;index:idx_audit_rows_at"`
 		ActorKind string `gorm:"type:text;not null"`
-		ActorID   string `gorm:"type:text;not null;index:idx_audit_rows_actor,priority:1"`
+		ActorID   string `gorm:"type:text;not null;index:idx_audit_rows_actor"`
 		ActorName string `gorm:"type:text;not null;index:idx_audit_rows_name"`
 		Via       string `gorm:"type:text;not null"`
-		Action    string `gorm:"type:text;not null;index:idx_audit_rows_action,priority:1"`
+		Action    string `gorm:"type:text;not null;index:idx_audit_rows_action"`
 		Resource  string `gorm:"type:text;not null;index:idx_audit_rows_resource"`
 		Outcome   string `gorm:"type:text;not null"`
 		RequestID string `gorm:"type:text;not null;index:idx_audit_rows_request"`
@@ -160,7 +160,8 @@ func createRows(tx *gorm.DB) error {
 	if tx.Name() == backend.SQLite { // else a number's place could hold a text
 		tx = tx.Set("gorm:table_options", " STRICT")
 	}
-	for table, model := range map[string]any{"audit_rows": &auditRow{}, "audit_head": &auditHead{}, "audit_anchors": &auditAnchor{}} {
+	tables := map[string]any{"audit_rows": &auditRow{}, "audit_head": &auditHead{}, "audit_anchors": &auditAnchor{}}
+	for table, model := range tables {
 		if err := tx.Table(table).Migrator().CreateTable(model); err != nil {
 			return err
 		}

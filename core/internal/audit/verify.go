@@ -63,7 +63,8 @@ type BrokenError struct{ Break }
 
 // Error implements error.
 func (e *BrokenError) Error() string {
-	return fmt.Sprintf("the audit chain is broken at row %d: %s; nothing was removed (fix: see `platformd audit verify`)", e.Seq, e.Why)
+	return fmt.Sprintf("the audit chain is broken at row %d: %s; nothing was removed from there on "+
+		"(fix: see `platformd audit verify`)", e.Seq, e.Why)
 }
 
 // Verify reads the whole chain, as it is at this moment, and finds the first row that was edited, removed, added or moved, and
