@@ -16,19 +16,30 @@ type Holder struct {
 	Bound []string
 }
 
-// Decide reports whether the holder may do something: the one place where that is decided, for routes and modules alike. Whoever is
-// neither a user nor a service token may do nothing. An error means that it cannot be known: the caller must refuse then, too.
-func (s *Service) Decide(who Holder, permission string) (bool, error) {
+// Index answers for users. A Service is one.
+type Index interface {
+	Allows(user, permission string) (bool, error)
+	Declared(permission string) bool
+}
+
+// Decide reports whether the holder may do something: the one place where that is decided, for routes and modules alike. Whoever
+// is neither a user nor a service token may do nothing. An error means that it cannot be known: the caller must refuse then, too.
+func Decide(index Index, who Holder, permission string) (bool, error) {
 	if who.Bound != nil && !Allows(who.Bound, permission) {
 		return false, nil
 	}
 	switch who.Principal.Kind {
 	case link.KindUser:
-		return s.Allows(who.Principal.ID, permission)
+		return index.Allows(who.Principal.ID, permission)
 	case link.KindToken:
-		return who.Bound != nil && s.Declared(permission), nil
+		return who.Bound != nil && index.Declared(permission), nil
 	}
 	return false, nil
+}
+
+// Decide is the function of this name, by the service's index.
+func (s *Service) Decide(who Holder, permission string) (bool, error) {
+	return Decide(s, who, permission)
 }
 
 // Declared reports whether an installed module, or the platform, has declared the permission.

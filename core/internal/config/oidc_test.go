@@ -65,7 +65,7 @@ func TestIssuerURL(t *testing.T) {
 		"https:a.example": "is not an absolute URL", "https://%zz?hunter2": "is not an absolute URL",
 		"ftp://a.example": "is not an https URL", "http://a.example": "must be https", "http://10.0.0.1": "must be https",
 		"http://localhost.a.example": "must be https", "http://127.0.0.1.a.example": "must be https",
-		"http://128.0.0.1": "must be https",
+		"http://128.0.0.1":           "must be https",
 		"http://localhost@a.example": "must have no user", "https://u:hunter2@a.example": "must have no user",
 		"https://a.example?client_secret=hunter2": "must have no user", "https://a.example?": "must have no user",
 		"https://a.example#": "must have no user", "ftp://a.example?x=hunter2": "must have no user",

@@ -34,43 +34,41 @@ func (rt *route) admit(r *http.Request) (auth.Identity, error) {
 // open tells whether anybody may use the route.
 func (rt *route) open() bool { return rt.Access == manifest.AccessPublic && rt.Permission == "" }
 
-// decide returns nil if the route is for the one with that identity. What a credential is bound to comes first: it opens
-// nothing beyond that, whatever its holder may.
+// decide returns nil if the route is for the one with that identity.
 func (rt *route) decide(identity auth.Identity) error {
 	if rt.open() {
 		return nil
 	}
-	bound, kind := identity.Permissions != nil, identity.Principal.Kind
+	kind := identity.Principal.Kind
 	switch {
 	case kind != link.KindUser && kind != link.KindToken:
 		return forbidden(ReasonKind, "this is not for a "+kind)
 	case rt.Permission == "" && rt.Access == manifest.AccessAuthenticated:
 		return nil
-	case bound && !authz.Allows(identity.Permissions, rt.Permission), !bound && kind == link.KindToken:
-		return forbidden(ReasonTokenLacks, "the token lacks the permission "+rt.Permission)
-	case kind == link.KindUser:
-		return rt.decideUser(identity.Principal.ID)
 	}
-	return nil
+	return rt.decidePermission(authz.Holder{Principal: identity.Principal, Bound: identity.Permissions})
 }
 
-// decideUser asks what the user may. What cannot be found out is refused, and no fault of the caller's.
-func (rt *route) decideUser(id string) error {
+// decidePermission asks what the holder may. What cannot be found out is refused, and no fault of the caller's.
+func (rt *route) decidePermission(who authz.Holder) error {
 	g, may := rt.gateway, false
-	if g.allows != nil {
+	if g.decide != nil {
 		var err error
-		if may, err = g.allows(id, rt.Permission); err != nil {
+		if may, err = g.decide(who, rt.Permission); err != nil {
 			if g.undecided.now() {
-				g.log.Error("a permission could not be decided on; requests that need it are refused", "user", id,
+				g.log.Error("a permission could not be decided on; requests that need it are refused", "caller", who.Principal.ID,
 					"permission", rt.Permission, "error", err)
 			}
 			return unavailable("whether you may do this cannot be decided at the moment", retrySoon)
 		}
 	}
-	if !may {
-		return forbidden(ReasonUserLacks, "you lack the permission "+rt.Permission)
+	switch {
+	case may:
+		return nil
+	case who.Principal.Kind == link.KindToken || who.Bound != nil && !authz.Allows(who.Bound, rt.Permission):
+		return forbidden(ReasonTokenLacks, "the token lacks the permission "+rt.Permission)
 	}
-	return nil
+	return forbidden(ReasonUserLacks, "you lack the permission "+rt.Permission)
 }
 
 // identity returns whose the credentials are. It lets nobody in by mistake: what cannot be judged is refused.

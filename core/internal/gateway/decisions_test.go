@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformd/platformd/core/internal/auth"
+	"github.com/platformd/platformd/core/internal/authz"
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/link"
 )
@@ -116,6 +117,23 @@ func authenticateSituation(_ context.Context, secret string) (auth.Identity, err
 	return identity, nil
 }
 
+// indexOf plays the authorizer's index for users; nil knows nobody.
+type indexOf func(user, permission string) (bool, error)
+
+func (f indexOf) Allows(user, permission string) (bool, error) {
+	if f == nil {
+		return false, nil
+	}
+	return f(user, permission)
+}
+
+func (indexOf) Declared(string) bool { return true }
+
+// decideBy decides as authz does, by an index.
+func decideBy(index indexOf) func(authz.Holder, string) (bool, error) {
+	return func(who authz.Holder, permission string) (bool, error) { return authz.Decide(index, who, permission) }
+}
+
 // allowsSituation is the authorizer's index.
 func allowsSituation(user, permission string) (bool, error) {
 	if permission != "echo.thing.read" {
@@ -170,7 +188,7 @@ func TestDecisions(t *testing.T) {
 	told := &denials{}
 	with := func(allows func(string, string) (bool, error)) func(*Deps) {
 		return func(d *Deps) {
-			d.Authenticate, d.Allows, d.Denied, d.Platform = authenticateSituation, allows, told.tell, ownTwins()
+			d.Authenticate, d.Decide, d.Denied, d.Platform = authenticateSituation, decideBy(allows), told.tell, ownTwins()
 		}
 	}
 	indexed, inst := withEcho(t, with(allowsSituation))

@@ -46,7 +46,7 @@ func newDeps(log io.Writer) Deps {
 	return Deps{
 		Log:          hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: log}),
 		Instances:    instance.NewRegistry(),
-		Authenticate: authenticate,
+		Authenticate: authenticate, Decide: decideBy(nil),
 		Ready:        func() Readiness { return Readiness{Ready: true} },
 		Metrics:      prometheus.NewRegistry(),
 		Server:       config.Default().Server,

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/platformd/platformd/core/internal/auth"
+	"github.com/platformd/platformd/core/internal/authz"
 	"github.com/platformd/platformd/core/internal/config"
 	"github.com/platformd/platformd/core/internal/instance"
 )
@@ -31,9 +32,9 @@ type Deps struct {
 	Instances *instance.Registry
 	// Authenticate returns who holds the secret, or auth.ErrInvalidToken. After any other error nobody is let in.
 	Authenticate func(ctx context.Context, secret string) (auth.Identity, error)
-	// Allows tells whether a user may do what the permission says. After an error nobody is let in. It is asked by every
-	// request of a user to a route with a permission, and must not wait. Nil: no user may do anything.
-	Allows func(user, permission string) (bool, error)
+	// Decide tells whether somebody may do what the permission says. After an error nobody is let in. It is asked by every request
+	// to a route with a permission, and must not wait. Nil: nobody may do anything.
+	Decide func(who authz.Holder, permission string) (bool, error)
 	// Ticket returns what stands for a caller when the module, during that request, asks something of the core. Nil: modules get
 	// none.
 	Ticket func(caller auth.Identity, module, requestID string) (string, error)
@@ -54,7 +55,7 @@ type Gateway struct {
 	log          hclog.Logger
 	instances    *instance.Registry
 	authenticate func(ctx context.Context, secret string) (auth.Identity, error)
-	allows       func(user, permission string) (bool, error)
+	decide       func(who authz.Holder, permission string) (bool, error)
 	ticket       func(caller auth.Identity, module, requestID string) (string, error)
 	denied       func(Denial)
 	ready        func() Readiness
@@ -85,7 +86,7 @@ type Gateway struct {
 // New returns a Gateway that serves the probes, the metrics and the platform's own routes, but no module yet.
 func New(deps Deps) (*Gateway, error) {
 	g := &Gateway{
-		log: deps.Log, instances: deps.Instances, authenticate: deps.Authenticate, allows: deps.Allows, ticket: deps.Ticket,
+		log: deps.Log, instances: deps.Instances, authenticate: deps.Authenticate, decide: deps.Decide, ticket: deps.Ticket,
 		denied: deps.Denied, ready: deps.Ready, server: deps.Server,
 		timeouts: defaultTimeouts(), handlers: newTally(), conns: newTally(),
 	}

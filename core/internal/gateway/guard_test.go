@@ -38,14 +38,14 @@ func TestAuthFailsClosed(t *testing.T) {
 		broken   func(*Deps)
 	}{
 		"the index fails": {10_000, 503, func(d *Deps) {
-			d.Allows = func(string, string) (bool, error) { return false, errors.New("no database") }
+			d.Decide = decideBy(func(string, string) (bool, error) { return false, errors.New("no database") })
 		}},
 		"the index fails, and says yes": {10_000, 503, func(d *Deps) {
-			d.Allows = func(string, string) (bool, error) { return true, errors.New("no database") }
+			d.Decide = decideBy(func(string, string) (bool, error) { return true, errors.New("no database") })
 		}},
-		"there is no index":    {10_000, 403, func(d *Deps) { d.Allows = nil }},
-		"the index panics":     {1000, 500, func(d *Deps) { d.Allows = func(string, string) (bool, error) { panic("ouch") } }},
-		"the index says no":    {10_000, 403, func(d *Deps) { d.Allows = func(string, string) (bool, error) { return false, nil } }},
+		"there is no index":    {10_000, 403, func(d *Deps) { d.Decide = nil }},
+		"the index panics":     {1000, 500, func(d *Deps) { d.Decide = decideBy(func(string, string) (bool, error) { panic("ouch") }) }},
+		"the index says no":    {10_000, 403, func(d *Deps) { d.Decide = decideBy(func(string, string) (bool, error) { return false, nil }) }},
 		"authentication fails": {10_000, 503, func(d *Deps) { d.Authenticate = failing(errors.New("no database")) }},
 		"authentication is slow": {10_000, 503, func(d *Deps) {
 			d.Authenticate = func(ctx context.Context, _ string) (auth.Identity, error) {
@@ -65,7 +65,7 @@ func TestAuthFailsClosed(t *testing.T) {
 			var served atomic.Int64
 			f := start(t, func(d *Deps) {
 				d.Log = hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: io.Discard})
-				d.Authenticate, d.Allows, d.Platform = authenticateAda, func(string, string) (bool, error) { return true, nil }, ownTwins()
+				d.Authenticate, d.Decide, d.Platform = authenticateAda, decideBy(func(string, string) (bool, error) { return true, nil }), ownTwins()
 				for i := range d.Platform {
 					d.Platform[i].Serve = func(http.ResponseWriter, *http.Request, auth.Identity) error { served.Add(1); return nil }
 				}
@@ -116,7 +116,7 @@ func TestComplaintsAreSeldom(t *testing.T) {
 	t.Parallel()
 	f := start(t, func(d *Deps) {
 		d.Authenticate, d.Platform = authenticateAda, ownTwins()
-		d.Allows = func(string, string) (bool, error) { return false, errors.New("no database") }
+		d.Decide = decideBy(func(string, string) (bool, error) { return false, errors.New("no database") })
 	})
 	began := time.Now()
 	f.swarm(1000, "Bearer x", "/api/v1/platform/secret")
@@ -151,7 +151,7 @@ func TestTickets(t *testing.T) {
 	t.Parallel()
 	var minted atomic.Int64
 	f, inst := withEcho(t, func(d *Deps) {
-		d.Authenticate, d.Allows = authenticateAda, func(string, string) (bool, error) { return true, nil }
+		d.Authenticate, d.Decide = authenticateAda, decideBy(func(string, string) (bool, error) { return true, nil })
 		d.Ticket = func(caller auth.Identity, module, requestID string) (string, error) {
 			minted.Add(1)
 			return ticketOf(caller, module, requestID)
