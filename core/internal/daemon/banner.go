@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -14,11 +15,15 @@ import (
 )
 
 // banner says how the start went: as a page on a terminal, as log records elsewhere.
-func (d *daemon) banner() error {
+func (d *daemon) banner(ctx context.Context) error {
 	info, modules := d.info(), d.modules()
+	setup, err := d.setupURL(ctx)
+	if err != nil {
+		d.log.Error("no link to set the platform up could be made", "error", err, "fix", "platformd setup-link")
+	}
 	out, isFile := d.options.Out.(interface{ Fd() uintptr })
 	if isFile && isatty.IsTerminal(out.Fd()) {
-		return printBanner(d.options.Out, info, modules)
+		return printBanner(d.options.Out, info, setup, modules)
 	}
 	ready := 0
 	for _, mod := range modules {
@@ -31,10 +36,13 @@ func (d *daemon) banner() error {
 	d.log.Info("platformd is up", "url", info.URL, "version", info.Version, "pid", info.PID, "ready", info.Ready,
 		"modules_ready", ready, "modules", len(modules), "config", cmp.Or(info.ConfigFile, "defaults"), "data_dir", info.DataDir,
 		"database", info.Database, "isolation", info.Isolation.String())
+	if setup != "" {
+		d.log.Warn("nobody can sign in yet: make the first administrator", "open", setup, "within", "1h", "again", "platformd setup-link")
+	}
 	return nil
 }
 
-func printBanner(w io.Writer, info admin.Info, modules []admin.Module) error {
+func printBanner(w io.Writer, info admin.Info, setup string, modules []admin.Module) error {
 	_, err := fmt.Fprintf(w, "\nplatformd %s is up: %s\n\n  pid       %d\n  config    %s\n  data      %s\n"+
 		"  backends  database: %s, events: %s, cache: %s\n  isolation %s\n\n",
 		info.Version, info.URL, info.PID, cmp.Or(info.ConfigFile, "defaults (no config.yaml)"), info.DataDir,
@@ -57,6 +65,13 @@ func printBanner(w io.Writer, info admin.Info, modules []admin.Module) error {
 		}
 		if _, err := fmt.Fprintf(w, "\n  %s is %s: %s\n    fix: %s\n", logs.Neutral(mod.Name), mod.State, logs.Neutral(mod.Reason),
 			cmp.Or(logs.Neutral(mod.Fix), "see `platformd logs "+logs.Neutral(mod.Name)+"`")); err != nil {
+			return err
+		}
+	}
+	if setup != "" {
+		_, err = fmt.Fprintf(w, "\n  Nobody can sign in yet. Make the first administrator, within an hour (again: platformd setup-link):\n\n    %s\n",
+			setup)
+		if err != nil {
 			return err
 		}
 	}

@@ -19,11 +19,15 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/platformd/platformd/core/internal/admin"
+	"github.com/platformd/platformd/core/internal/audit"
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/authz"
+	"github.com/platformd/platformd/core/internal/cache"
 	"github.com/platformd/platformd/core/internal/catalog"
 	"github.com/platformd/platformd/core/internal/config"
 	"github.com/platformd/platformd/core/internal/gateway"
+	"github.com/platformd/platformd/core/internal/host"
+	"github.com/platformd/platformd/core/internal/identity"
 	"github.com/platformd/platformd/core/internal/instance"
 	"github.com/platformd/platformd/core/internal/isolation"
 	"github.com/platformd/platformd/core/internal/logs"
@@ -71,8 +75,13 @@ type daemon struct {
 	log         hclog.Logger
 	storage     *storage.Storage
 	database    *pulse
-	tokens      *auth.Service
 	permissions *authz.Registry
+	audit       *audit.Service
+	authz       *authz.Service
+	identity    *identity.Service
+	auth        *auth.Service
+	cache       *cache.Service
+	host        *host.Host
 	metrics     *metrics
 	catalog     *catalog.Catalog
 	registry    *instance.Registry
@@ -91,8 +100,8 @@ type daemon struct {
 // open makes the parts, lowest floor first.
 func (d *daemon) open(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		d.openDataDir, d.openListener, d.openStorage, d.openCatalog, d.openLauncher, d.openSupervisor,
-		d.openGateway, d.openControl,
+		d.openDataDir, d.openListener, d.openStorage, d.openCatalog, d.openPeople, d.openCache, d.openHost, d.openLauncher,
+		d.openSupervisor, d.openGateway, d.openControl,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -211,5 +220,5 @@ func (d *daemon) announce(ctx context.Context) error {
 		return nil // stopped before that
 	}
 	d.settled.Store(true)
-	return d.banner() //nolint:contextcheck // the database is asked on behalf of all who want to know, with a deadline of its own
+	return d.banner(ctx) //nolint:contextcheck // the database is asked on behalf of all who want to know, with a deadline of its own
 }

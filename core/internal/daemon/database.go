@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/gateway"
 	"github.com/platformd/platformd/core/internal/migrate"
 	"github.com/platformd/platformd/core/internal/storage"
@@ -27,10 +26,7 @@ func (d *daemon) openStorage(ctx context.Context) error {
 	}
 	d.storage, d.database = store, &pulse{ping: store.Ping}
 	d.closing(store.Close)
-	if d.migrator, err = migrate.New(ctx, store, d.dataDir, d.log.Named("migrate")); err != nil {
-		return err
-	}
-	d.tokens, err = auth.New(ctx, store.Core(), auth.Options{Log: d.log.Named("auth")})
+	d.migrator, err = migrate.New(ctx, store, d.dataDir, d.log.Named("migrate"))
 	return err
 }
 

@@ -10,11 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"google.golang.org/grpc"
-
 	"github.com/platformd/platformd/core/internal/catalog"
 	"github.com/platformd/platformd/core/internal/config"
-	"github.com/platformd/platformd/core/internal/host"
 	"github.com/platformd/platformd/core/internal/instance"
 	"github.com/platformd/platformd/core/internal/logs"
 	"github.com/platformd/platformd/core/internal/supervisor"
@@ -158,10 +155,6 @@ func environment(names []string) []string {
 		}
 	}
 	return entries
-}
-
-func (d *daemon) services(mod *supervisor.Module) func(*grpc.Server) {
-	return host.Services(host.Deps{Version: d.installedVersion, Ready: d.registry.Ready}, mod.Manifest)
 }
 
 func (d *daemon) installedVersion(module string) string {

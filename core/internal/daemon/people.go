@@ -13,7 +13,9 @@ import (
 	"github.com/platformd/platformd/core/internal/audit"
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/authz"
+	"github.com/platformd/platformd/core/internal/cache"
 	"github.com/platformd/platformd/core/internal/config"
+	"github.com/platformd/platformd/core/internal/gateway"
 	"github.com/platformd/platformd/core/internal/identity"
 	"github.com/platformd/platformd/plugin-api/link"
 )
@@ -54,6 +56,20 @@ func (d *daemon) openPeople(ctx context.Context) error {
 	}
 	d.background(d.auth.Run)
 	return d.firstAdministrator(ctx)
+}
+
+// openCache makes what modules keep for a while.
+func (d *daemon) openCache(context.Context) error {
+	installation, err := d.storage.Installation()
+	if err != nil {
+		return err
+	}
+	d.cache, err = cache.New(cache.Options{URL: d.config.Cache.URL, Installation: installation, Log: d.log.Named("cache")})
+	if err != nil {
+		return err
+	}
+	d.closing(d.cache.Close)
+	return nil
 }
 
 // background runs something from now until the daemon closes what was opened before it.
@@ -187,14 +203,14 @@ func (d *daemon) firstAdministrator(ctx context.Context) error {
 }
 
 // setupURL is where the first administrator is made; empty if there is one.
-func (d *daemon) setupURL(ctx context.Context) (string, time.Time, error) {
+func (d *daemon) setupURL(ctx context.Context) (string, error) {
 	needed, err := d.identity.NeedsSetup(ctx)
 	if err != nil || !needed {
-		return "", time.Time{}, err
+		return "", err
 	}
 	made, err := d.identity.SetupLink(ctx)
 	if err != nil {
-		return "", time.Time{}, err
+		return "", err
 	}
-	return d.url() + "/api/v1/platform/setup?token=" + made.Secret, made.ExpiresAt, nil
+	return d.url() + gateway.PlatformPrefix + "/setup?token=" + made.Secret, nil
 }

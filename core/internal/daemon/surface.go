@@ -25,7 +25,8 @@ const stopSlack = 5 * time.Second
 func (d *daemon) openGateway(context.Context) error {
 	var err error
 	d.gateway, err = gateway.New(gateway.Deps{
-		Log: d.log.Named("gateway"), Instances: d.registry, Authenticate: d.tokens.Authenticate,
+		Log: d.log.Named("gateway"), Instances: d.registry, Authenticate: d.auth.Authenticate, Decide: d.authz.Decide,
+		Ticket: d.ticket, Ruled: d.ruled, Platform: d.platformRoutes(),
 		Ready: d.readiness, Metrics: d.metrics.registry, Server: d.config.Server,
 	})
 	return err
@@ -49,7 +50,7 @@ func (d *daemon) openControl(context.Context) error {
 func (d *daemon) adminDeps() admin.Deps {
 	return admin.Deps{
 		Info: d.info, Modules: d.modules, Crashes: d.crashes, Order: d.order, Migrations: d.migrationOrders(),
-		Tokens: d.tokens, Permissions: d.permissions,
+		Users: d.identity, Auth: d.auth, Authz: d.authz, Audit: d.audit, URL: d.url,
 		Logs: d.logs.Store, Stop: d.stop, Log: d.log.Named("control"),
 	}
 }
@@ -58,7 +59,7 @@ func (d *daemon) info() admin.Info {
 	return admin.Info{
 		Version: d.options.Version, PID: os.Getpid(), StartedAt: d.started,
 		URL: d.url(), Listen: d.listener.Addr().String(), DataDir: d.dataDir, ConfigFile: d.options.ConfigFile,
-		Database: d.storage.Name(), Events: notBuilt, Cache: notBuilt,
+		Database: d.storage.Name(), Events: notBuilt, Cache: d.cache.Name(),
 		Isolation: d.isolation(), Capabilities: d.capabilities(),
 		Ready: d.readiness().Ready, StopMillis: d.longestStop().Milliseconds(),
 	}

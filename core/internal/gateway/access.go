@@ -13,7 +13,7 @@ import (
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
-// admit returns who sends the request, if that may use the route, and tells Deps.Denied of those who may not. Bad credentials
+// admit returns who sends the request, if that may use the route, and tells Deps.Ruled what is worth it. Bad credentials
 // are refused on public routes too: who sends them believes to be somebody.
 func (rt *route) admit(r *http.Request) (auth.Identity, error) {
 	credentials := r.Header["Authorization"]
@@ -24,8 +24,8 @@ func (rt *route) admit(r *http.Request) (auth.Identity, error) {
 	if err == nil {
 		err = rt.decide(identity)
 	}
+	rt.tell(r, identity.Principal, err)
 	if err != nil {
-		rt.tell(r, identity.Principal, err)
 		return auth.Identity{}, err
 	}
 	return identity, nil

@@ -160,22 +160,22 @@ func ownTwins() []PlatformRoute {
 	}
 }
 
-// denials collects what Deps.Denied is told, by request id.
+// denials collects what Deps.Ruled is told, by request id.
 type denials struct {
 	mu  sync.Mutex
-	all map[string]Denial
+	all map[string]Ruling
 }
 
-func (d *denials) tell(denial Denial) {
+func (d *denials) tell(denial Ruling) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.all == nil {
-		d.all = map[string]Denial{}
+		d.all = map[string]Ruling{}
 	}
 	d.all[denial.RequestID] = denial
 }
 
-func (d *denials) of(requestID string) (Denial, bool) {
+func (d *denials) of(requestID string) (Ruling, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	denial, told := d.all[requestID]
@@ -188,7 +188,7 @@ func TestDecisions(t *testing.T) {
 	told := &denials{}
 	with := func(allows func(string, string) (bool, error)) func(*Deps) {
 		return func(d *Deps) {
-			d.Authenticate, d.Decide, d.Denied, d.Platform = authenticateSituation, decideBy(allows), told.tell, ownTwins()
+			d.Authenticate, d.Decide, d.Ruled, d.Platform = authenticateSituation, decideBy(allows), told.tell, ownTwins()
 		}
 	}
 	indexed, inst := withEcho(t, with(allowsSituation))
@@ -239,9 +239,9 @@ func (f *fixture) requireDecided(s situation, module string, status int) {
 	}
 }
 
-func requireTold(t *testing.T, s situation, module string, got Denial) {
+func requireTold(t *testing.T, s situation, module string, got Ruling) {
 	t.Helper()
-	want := Denial{
+	want := Ruling{
 		Principal: s.who(), Module: module, Route: s.route(), RequestID: s.id(module), Address: "127.0.0.1",
 		Reason: got.Reason, TraceID: got.TraceID,
 	}

@@ -47,9 +47,9 @@ func newDeps(log io.Writer) Deps {
 		Log:          hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: log}),
 		Instances:    instance.NewRegistry(),
 		Authenticate: authenticate, Decide: decideBy(nil),
-		Ready:        func() Readiness { return Readiness{Ready: true} },
-		Metrics:      prometheus.NewRegistry(),
-		Server:       config.Default().Server,
+		Ready:   func() Readiness { return Readiness{Ready: true} },
+		Metrics: prometheus.NewRegistry(),
+		Server:  config.Default().Server,
 	}
 }
 

@@ -38,8 +38,9 @@ type Deps struct {
 	// Ticket returns what stands for a caller when the module, during that request, asks something of the core. Nil: modules get
 	// none.
 	Ticket func(caller auth.Identity, module, requestID string) (string, error)
-	// Denied is told of every request that a route's guard turns away, and must not wait. Nil: nobody is told.
-	Denied func(Denial)
+	// Ruled is told of every request that a route's guard turns away, and of those it lets in by a permission to change something
+	// of a module. It must not wait. Nil: nobody is told.
+	Ruled func(Ruling)
 	// Platform is what the platform answers itself.
 	Platform []PlatformRoute
 	// Ready is asked by every /readyz.
@@ -57,7 +58,7 @@ type Gateway struct {
 	authenticate func(ctx context.Context, secret string) (auth.Identity, error)
 	decide       func(who authz.Holder, permission string) (bool, error)
 	ticket       func(caller auth.Identity, module, requestID string) (string, error)
-	denied       func(Denial)
+	ruled        func(Ruling)
 	ready        func() Readiness
 	server       config.Server
 	timeouts     timeouts
@@ -87,7 +88,7 @@ type Gateway struct {
 func New(deps Deps) (*Gateway, error) {
 	g := &Gateway{
 		log: deps.Log, instances: deps.Instances, authenticate: deps.Authenticate, decide: deps.Decide, ticket: deps.Ticket,
-		denied: deps.Denied, ready: deps.Ready, server: deps.Server,
+		ruled: deps.Ruled, ready: deps.Ready, server: deps.Server,
 		timeouts: defaultTimeouts(), handlers: newTally(), conns: newTally(),
 	}
 	var err error

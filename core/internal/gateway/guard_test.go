@@ -205,13 +205,13 @@ func TestDenialsSayWhere(t *testing.T) {
 	t.Parallel()
 	told := &denials{}
 	f, _ := withEcho(t, func(d *Deps) {
-		d.Denied = told.tell
+		d.Ruled = told.tell
 		d.Server.TrustedProxies = []string{"127.0.0.1"}
 	})
 	f.get("/api/v1/echo/secret", "X-Request-Id: r1", "X-Forwarded-For: 198.51.100.7", "Authorization: Bearer "+otherToken,
 		"Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").requireProblem(t, 403, "permission_denied")
 	got, _ := told.of("r1")
-	require.Equal(t, Denial{
+	require.Equal(t, Ruling{
 		Principal: link.Principal{Kind: link.KindToken, ID: "tok-1", Name: "ci"}, Module: "echo", Route: "secret",
 		Permission: "echo.thing.read", Reason: ReasonTokenLacks, RequestID: "r1", TraceID: "0af7651916cd43dd8448eb211c80319c",
 		Address: "198.51.100.7",

@@ -27,7 +27,7 @@ const (
 // PlatformRoute is an HTTP entry that the platform answers itself. It is found, guarded and limited as a module's route is, and
 // served whether or not any module is. A GET route that does not Stream is one for HEAD too.
 type PlatformRoute struct {
-	// ID names the route in metrics and in a Denial.
+	// ID names the route in metrics and in a Ruling.
 	ID     string
 	Method string
 	// Path is the whole path: a pattern as in a manifest, below PlatformPrefix; or one without parameters that is not below

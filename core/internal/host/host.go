@@ -14,7 +14,7 @@ import (
 	"github.com/platformd/platformd/core/internal/audit"
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/authz"
-	//CACHE
+	"github.com/platformd/platformd/core/internal/cache"
 	"github.com/platformd/platformd/core/internal/identity"
 	"github.com/platformd/platformd/plugin-api/manifest"
 	"github.com/platformd/platformd/plugin-api/wire"
@@ -35,8 +35,8 @@ type Deps struct {
 	Identity *identity.Service
 	Authz    *authz.Service
 	Audit    *audit.Service
-	//CACHE2
-	Log hclog.Logger
+	Cache    *cache.Service
+	Log      hclog.Logger
 }
 
 // Host makes the services of modules. It is safe for concurrent use.
@@ -64,6 +64,6 @@ func (h *Host) Services(m *manifest.Manifest) func(*grpc.Server) {
 		corev1.RegisterIdentityServer(g, &identityServer{caller: c})
 		corev1.RegisterAuthzServer(g, &authzServer{caller: c})
 		corev1.RegisterAuditServer(g, &auditServer{caller: c})
-		//CACHE3
+		corev1.RegisterCacheServer(g, &cacheServer{caller: c, cache: h.deps.Cache.Module(m.Name, int64(m.Grants.Cache))})
 	}
 }

@@ -103,6 +103,8 @@ func (s *server) statements(ctx context.Context, module, id string) ([]string, e
 
 func (s *server) daemonID() string { return s.daemon }
 
+func (s *server) installationID() (string, error) { return s.installation, nil }
+
 // close takes back what is left, as Run does where it runs.
 func (s *server) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), endWait)

@@ -80,6 +80,8 @@ func (f *files) read(ctx context.Context, module string, look func(*gorm.DB) err
 // daemonID: the file is one daemon's, whatever its folder is called.
 func (f *files) daemonID() string { return backend.SQLite }
 
+func (f *files) installationID() (string, error) { return daemonID(f.DataDir) }
+
 // login: what keeps modules apart is who may open which file, which is decided where their processes start.
 func (f *files) login(_ context.Context, module string, _ Access) (*Login, error) {
 	return &Login{Database: f.module(module)}, nil

@@ -87,6 +87,7 @@ type kind interface {
 	ledger(ctx context.Context, module string) ([]ledger.Row, error)
 	statements(ctx context.Context, module, id string) ([]string, error)
 	daemonID() string
+	installationID() (string, error)
 	login(ctx context.Context, module string, access Access) (*Login, error)
 	run(ctx context.Context)
 	close() error
@@ -159,6 +160,9 @@ func (s *Storage) Statements(ctx context.Context, module, id string) ([]string, 
 
 // DaemonID tells the daemon of this data folder from others that use the same core database.
 func (s *Storage) DaemonID() string { return s.kind.daemonID() }
+
+// Installation tells this platform from others. All daemons that use one core database have the same.
+func (s *Storage) Installation() (string, error) { return s.kind.installationID() }
 
 // Login gives a process of the module access to its data, and makes their place if there is none. It takes seconds at most,
 // however long ctx lasts.

@@ -10,7 +10,7 @@ import (
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
-// Values of Denial.Reason. The first three were answered with 401, the others with 403.
+// Values of Ruling.Reason. The first three were answered with 401, the others with 403.
 const (
 	ReasonNoCredentials = "no_credentials"
 	ReasonMalformed     = "malformed_credentials"
@@ -20,17 +20,18 @@ const (
 	ReasonKind          = "kind_of_principal" // neither a user nor a token
 )
 
-// Denial is a request that its route's guard turned away, for those who watch.
-type Denial struct {
-	// Principal is who was turned away; anonymous if that is not known.
+// Ruling is what a route's guard made of one request, for those who watch.
+type Ruling struct {
+	// Principal is who sent it; anonymous if that is not known.
 	Principal link.Principal
 	// Module and Route say what was asked for; Module is "platform" for the platform's own routes.
 	Module, Route string
 	// Permission is what the route asks for; empty if it asks for valid credentials alone, or none.
 	Permission string
-	Reason     string
-	RequestID  string
-	TraceID    string
+	// Reason is why the request was turned away; empty if it was let in.
+	Reason    string
+	RequestID string
+	TraceID   string
 	// Address is the client's, as far as the proxies in between are trusted; "unknown" on a unix socket.
 	Address string
 }
@@ -47,17 +48,33 @@ func (e *deniedError) Error() string { return e.answer.Error() }
 // Unwrap is what the client is told.
 func (e *deniedError) Unwrap() error { return e.answer }
 
-// tell tells Deps.Denied, if err is a denial and not a failure.
+// changes tells whether a request that is let in is worth telling: whoever holds a permission may change something by it. What the
+// platform itself changes it writes down itself.
+func (rt *route) changes() bool { return rt.Permission != "" && rt.own == nil && !safe(rt.Method) }
+
+// safe tells whether a method promises to change nothing (RFC 9110, section 9.2.1).
+func safe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
+// tell tells Deps.Ruled how a request was judged, unless it could not be.
 func (rt *route) tell(r *http.Request, who link.Principal, err error) {
 	var denied *deniedError
-	if rt.gateway.denied == nil || !errors.As(err, &denied) {
+	var reason string
+	switch {
+	case rt.gateway.ruled == nil || err == nil && !rt.changes():
+		return
+	case err == nil:
+	case errors.As(err, &denied):
+		reason = denied.reason
+	default:
 		return
 	}
 	if who.Kind == "" {
 		who = link.Anonymous()
 	}
-	rt.gateway.denied(Denial{
-		Principal: who, Module: rt.module, Route: rt.ID, Permission: rt.Permission, Reason: denied.reason,
+	rt.gateway.ruled(Ruling{
+		Principal: who, Module: rt.module, Route: rt.ID, Permission: rt.Permission, Reason: reason,
 		RequestID: r.Header.Get(headerRequestID), TraceID: traceID(r.Header), Address: rt.gateway.forwarding.client(r),
 	})
 }
