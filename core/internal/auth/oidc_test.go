@@ -242,6 +242,10 @@ func TestTheProvidersKeysAreNotAskedForAllTheTime(t *testing.T) {
 			}
 		}
 		all.Wait()
+		for _, token := range bad { // one after the other as well
+			_, err := s.Exchange(t.Context(), "acme", token, Client{})
+			require.Equal(t, ErrExternalRefused, err)
+		}
 		require.Equal(t, round+1, p.requests("/jwks"))
 		_, err := s.Exchange(t.Context(), "acme", p.idToken(nil), Client{})
 		require.NoError(t, err)

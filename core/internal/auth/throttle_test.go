@@ -112,10 +112,17 @@ func TestGuessesAtOnceAreGuesses(t *testing.T) {
 	require.Len(t, under, addressTries, "an office may sign in at nine o'clock")
 }
 
-// What could not be found out is nobody's failure.
+// What could not be found out is nobody's failure, nor a success.
 func TestAnOutageIsNoFailure(t *testing.T) {
 	t.Parallel()
 	th := newThrottle(newClock().now)
+	for i := range freeFailures {
+		require.Zero(t, attempt(th, "eve", fmt.Sprintf("198.51.100.%d", i), failed))
+		if i < freeFailures-1 {
+			require.Zero(t, attempt(th, "eve", "198.51.100.99", unknown))
+		}
+	}
+	require.Equal(t, time.Second, attempt(th, "eve", "198.51.100.99", unknown))
 	for range 50 {
 		require.Zero(t, attempt(th, "ada", "192.0.2.1", unknown))
 	}
