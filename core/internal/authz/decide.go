@@ -62,7 +62,7 @@ func (d Decision) String() string {
 	case !d.Known:
 		return fmt.Sprintf("denied: no module has a permission %.80q (fix: `platformd permission ls` lists them)", d.Permission)
 	default:
-		return fmt.Sprintf("denied: %s has no role that allows %s (fix: `platformd role assign ROLE %[1]s` with one of: %s)",
+		return fmt.Sprintf("denied: %s has no role that allows %s (fix: `platformd role assign ROLE %[1]s` with one of: %[3]s)",
 			d.User, d.Permission, strings.Join(d.Grantors, ", "))
 	}
 }

@@ -16,8 +16,8 @@ type Holder struct {
 	Bound []string
 }
 
-// Decide reports whether the holder may do something: the one place where that is decided, for routes and modules alike. Whoever is
-// neither a user nor a service token may do nothing. An error means that it cannot be known: the caller must refuse then, too.
+// Decide reports whether the holder may do something: the one place where that is decided, for routes and modules alike. Whoever
+// is neither a user nor a service token may do nothing. An error means that it cannot be known: the caller must refuse then, too.
 func (s *Service) Decide(who Holder, permission string) (bool, error) {
 	if who.Bound != nil && !Allows(who.Bound, permission) {
 		return false, nil
