@@ -82,7 +82,8 @@ func readFilter(r *http.Request) (f audit.Filter, err error) {
 func checkWords(given map[string]string) error {
 	outcomes := []audit.Outcome{"", audit.Allowed, audit.Denied, audit.Done, audit.Failed, audit.Unknown}
 	if !slices.Contains(outcomes, audit.Outcome(given["outcome"])) {
-		return badRequest(errors.New(`the parameter "outcome" is none of allowed, denied, done, failed and unknown (fix: use one of them)`))
+		return badRequest(errors.New(`the parameter "outcome" is none of allowed, denied, done, failed and unknown ` +
+			"(fix: use one of them)"))
 	}
 	if order := given["order"]; order != "" && order != newestFirst && order != oldestFirst {
 		return badRequest(errors.New(`the parameter "order" is neither newest nor oldest (fix: use one of them)`))

@@ -147,3 +147,12 @@ func (s *server) closeStorage(t *testing.T) {
 	t.Helper()
 	require.NoError(t, s.storage.Close())
 }
+
+// mustStorage is a database of its own.
+func mustStorage(t *testing.T) *gorm.DB {
+	t.Helper()
+	store, err := storage.Open(t.Context(), storage.Options{DataDir: t.TempDir()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	return store.Core()
+}

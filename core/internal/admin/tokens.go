@@ -23,7 +23,7 @@ type Token struct {
 	OwnerEmail string `json:"owner_email,omitempty"` // absent for a service's token, and where the owner has been deleted
 }
 
-// ownedBy returns the id of the user whose tokens a request is about, "" if it names none. Tokens of one's own need no permission.
+// ownedBy returns the id of the user whose tokens a request is about, "" if it names none. Those of one's own need no permission.
 func (a *api) ownedBy(ctx context.Context, owner, permission string) (string, error) {
 	self := callerOf(ctx).person()
 	if self != "" && (owner == me || owner == self || a.isEmailOf(ctx, self, owner)) {

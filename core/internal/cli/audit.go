@@ -114,7 +114,8 @@ func (a *app) auditSearch() *cobra.Command {
 	var f audit.Filter
 	cmd := &cobra.Command{
 		Use: "search", Short: "Find what was done, the newest first",
-		Example: "  platformd audit search --action role. --since 7d\n  platformd audit search --actor ada@example.com --outcome denied",
+		Example: "  platformd audit search --action role. --since 7d\n" +
+			"  platformd audit search --actor ada@example.com --outcome denied",
 	}
 	from, to := filterFlags(cmd, &f)
 	cmd.Flags().IntVar(&f.Limit, "limit", 100, "how `many` rows at most, up to 1000")

@@ -33,6 +33,7 @@ const deadline = 10 * time.Second
 type daemon struct {
 	dir    string
 	log    *logs.Log
+	store  *storage.Storage
 	tokens *auth.Service
 	users  *identity.Service
 	authz  *authz.Service
@@ -103,6 +104,7 @@ func (d *daemon) deps(ctx context.Context, t *testing.T) admin.Deps {
 	store, err := storage.Open(ctx, storage.Options{DataDir: d.dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	d.store = store
 	d.services(ctx, t, store.Core())
 	return admin.Deps{
 		Info:    func() admin.Info { d.mu.Lock(); defer d.mu.Unlock(); return d.info },

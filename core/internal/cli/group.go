@@ -13,7 +13,9 @@ import (
 
 // groupCommand is not called group: that makes commands that hold others.
 func (a *app) groupCommand() *cobra.Command {
-	return a.group(&cobra.Command{Use: "group", Short: "Put users into groups, which roles can be assigned to", Aliases: []string{"groups"}},
+	return a.group(&cobra.Command{
+		Use: "group", Short: "Put users into groups, which roles can be assigned to", Aliases: []string{"groups"},
+	},
 		a.groupLs(), a.groupShow(), a.groupCreate(),
 		a.doing(one("delete GROUP", "Delete a group; its members lose what they have through it"), "deleted",
 			func(c *admin.Client, cmd *cobra.Command, args []string) error {
