@@ -2,6 +2,7 @@ package audit
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -385,19 +386,45 @@ func TestAnAnchorNeedsItsRow(t *testing.T) {
 	onEach(t, func(t *testing.T, p *place) {
 		s := p.service(t)
 		write(t, s, 10)
-		require.NoError(t, s.db.Transaction(func(tx *gorm.DB) error {
-			var last row
-			require.NoError(t, tx.Take(&last, "seq = 4").Error)
-			a := anchor{N: 1, Seq: 4, Hash: last.Hash}
-			a.Link = a.link(make([]byte, 32))
-			require.NoError(t, tx.Delete(&row{}, "seq <= 4").Error)
-			return tx.Create(&a).Error
-		}))
+		require.NoError(t, s.db.Transaction(func(tx *gorm.DB) error { return cutOff(tx, 4) }))
 		told := Entry{Actor: itself(), Via: "evil", Action: ActionPruned, Outcome: Done}
 		require.NoError(t, s.Write(t.Context(), told))
 		report, err := s.Verify(t.Context(), Expect{})
 		require.NoError(t, err)
 		require.Equal(t, &Break{4, "no row tells that retention removed the rows up to here"}, report.Broken)
+	})
+}
+
+// cutOff removes the rows up to seq and puts an anchor in their place, but for the row that tells of it.
+func cutOff(tx *gorm.DB, seq int64) error {
+	var last row
+	if err := tx.Take(&last, "seq = ?", seq).Error; err != nil {
+		return err
+	}
+	before, err := newestAnchor(tx)
+	if err != nil {
+		return err
+	}
+	a := anchor{N: before.N + 1, Seq: seq, Hash: last.Hash}
+	a.Link = a.link(before.Link)
+	return errors.Join(tx.Delete(&row{}, "seq <= ?", seq).Error, tx.Create(&a).Error)
+}
+
+// The row that tells of one removal does not do for another.
+func TestAnAnchorNeedsARowOfItsOwn(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, p *place) {
+		s := p.service(t)
+		write(t, s, 10)
+		p.move(2 * minAge)
+		write(t, s, 5)
+		_, err := s.Prune(t.Context(), minAge)
+		require.NoError(t, err)
+		require.EqualValues(t, 11, verified(t, s).FirstSeq)
+		require.NoError(t, s.db.Transaction(func(tx *gorm.DB) error { return cutOff(tx, 13) }))
+		report, err := s.Verify(t.Context(), Expect{})
+		require.NoError(t, err)
+		require.Equal(t, &Break{13, "no row tells that retention removed the rows up to here"}, report.Broken)
 	})
 }
 

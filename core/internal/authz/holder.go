@@ -16,7 +16,6 @@ type Holder struct {
 	Bound []string
 }
 
-<<<<<<< HEAD
 // Index answers for users. A Service is one.
 type Index interface {
 	Allows(user, permission string) (bool, error)
@@ -26,11 +25,6 @@ type Index interface {
 // Decide reports whether the holder may do something: the one place where that is decided, for routes and modules alike. Whoever
 // is neither a user nor a service token may do nothing. An error means that it cannot be known: the caller must refuse then, too.
 func Decide(index Index, who Holder, permission string) (bool, error) {
-=======
-// Decide reports whether the holder may do something: the one place where that is decided, for routes and modules alike. Whoever
-// is neither a user nor a service token may do nothing. An error means that it cannot be known: the caller must refuse then, too.
-func (s *Service) Decide(who Holder, permission string) (bool, error) {
->>>>>>> people
 	if who.Bound != nil && !Allows(who.Bound, permission) {
 		return false, nil
 	}
