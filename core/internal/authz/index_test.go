@@ -44,7 +44,7 @@ var (
 	roleChoice  = []string{"r0", "r1", "r2", "r3", "member", Admin}
 	groupChoice = []string{"g0", "g1", "g2"}
 	userChoice  = []string{"u0", "u1", "u2", "u3", "u4"}
-	oddities    = []string{"", "**", ".*", "a*", "*.x", "a.x.x.*", "a.*.x", "a.x", "A.*", "a.", "x.*"}
+	oddities    = []string{"", "**", ".*", "a*", "ab*", "a.x*", "*.x", "a.x.x.*", "a.*.x", "a.x", "A.*", "a.", "x.*"}
 )
 
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }

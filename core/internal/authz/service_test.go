@@ -64,6 +64,9 @@ func TestGroups(t *testing.T) {
 		r.ok(r.DeleteGroup(ctx, "staff"), r.CreateGroup(ctx, "staff", ""), r.AddMembers(ctx, "staff", "bob"))
 		require.Empty(t, r.holds("ada"))
 		require.Empty(t, r.holds("bob"), "the new group has nothing to do with the old one")
+		members, err = r.Members(ctx, "staff")
+		require.NoError(t, err)
+		require.Equal(t, []string{"bob"}, members)
 	})
 }
 
@@ -105,6 +108,8 @@ func TestDefaultRoles(t *testing.T) {
 		r.ok(r.Grant(ctx, "member", "blog.post.read"))
 		require.Equal(t, []string{"blog.comment.read", "blog.post.read"}, r.holds("ada"))
 		require.Empty(t, r.role("member").Revoked)
+		r.ok(r.Revoke(ctx, "author", "blog.post.read"), r.Grant(ctx, "author", "blog.*"))
+		require.Empty(t, r.role("author").Revoked, "the wider grant is the last word")
 		r.Registry.Remove("blog")
 		require.Empty(t, r.holds("ada"), "the module's permissions go with it")
 		require.Equal(t, []RolePattern{{Pattern: "blog.post.read", Orphan: true}}, r.role("member").Patterns)
@@ -196,7 +201,9 @@ func TestAdmin(t *testing.T) {
 			Name: Admin, Description: "May do everything", BuiltIn: true, Patterns: []RolePattern{{Pattern: "*"}}, Users: 1,
 		}, r.role(Admin))
 		require.NoError(t, r.store.Core().Exec("INSERT INTO authz_role_patterns VALUES (?, ?, ?, ?)", Admin, "*", false, r.Now()).Error)
+		require.NoError(t, r.store.Core().Exec("INSERT INTO authz_role_patterns VALUES (?, ?, ?, ?)", Admin, "x", true, r.Now()).Error)
 		r.ok(r.CreateRole(ctx, "other", ""))
+		require.Equal(t, []RolePattern{{Pattern: "*"}}, r.role(Admin).Patterns)
 		require.True(t, r.allows("ada", "blog.post.read"), "whatever somebody wrote into the table")
 	})
 }
