@@ -23,6 +23,7 @@ type Config struct {
 	Cache      Cache      `json:"cache" envPrefix:"CACHE_"`
 	Supervisor Supervisor `json:"supervisor" envPrefix:"SUPERVISOR_"`
 	Auth       Auth       `json:"auth" envPrefix:"AUTH_"`
+	Audit      Audit      `json:"audit" envPrefix:"AUDIT_"`
 	Log        Log        `json:"log" envPrefix:"LOG_"`
 }
 
@@ -131,9 +132,9 @@ type Events struct {
 	Exchange string    `json:"exchange" env:"EXCHANGE" validate:"exchange"`
 }
 
-// Cache is the section cache.
+// Cache is the section cache. Without a URL the cache is in the process; else the URL is one that go-redis's ParseURL reads.
 type Cache struct {
-	URL SecretURL `json:"url" env:"URL" validate:"later"`
+	URL SecretURL `json:"url" env:"URL" validate:"omitempty,redis_url"`
 }
 
 // Supervisor is the section supervisor.
@@ -149,9 +150,17 @@ type Restart struct {
 
 // Auth is the section auth.
 type Auth struct {
-	AccessTTL  time.Duration    `json:"accessTTL" env:"ACCESSTTL" validate:"gt=0,ltefield=RefreshTTL"`
-	RefreshTTL time.Duration    `json:"refreshTTL" env:"REFRESHTTL" validate:"gt=0"`
-	OIDC       []map[string]any `json:"oidc" env:"OIDC" validate:"later"`
+	// AccessTTL has a limit because what an access token says of its user holds until it expires.
+	AccessTTL  time.Duration `json:"accessTTL" env:"ACCESSTTL" validate:"gt=0,max=24h,ltefield=RefreshTTL"`
+	RefreshTTL time.Duration `json:"refreshTTL" env:"REFRESHTTL" validate:"gt=0"`
+	// OIDC has no two providers of one name.
+	OIDC []OIDC `json:"oidc" env:"OIDC" validate:"dive"`
+}
+
+// Audit is the section audit.
+type Audit struct {
+	// Retention is how long audit rows are kept; 0 = for ever. A slip of the pen must not cost the log, so a day is the least.
+	Retention time.Duration `json:"retention" env:"RETENTION" validate:"omitempty,min=24h"`
 }
 
 // Log is the section log.

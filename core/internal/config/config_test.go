@@ -114,7 +114,16 @@ modules:
 database: { url: "postgresql://u@h:5433/d", maxConns: 1, moduleMaxConns: 2, isolation: schema }
 events: { exchange: acme.events }
 supervisor: { restart: { max: 1000000, window: 500ms } }
-auth: { accessTTL: 1h, refreshTTL: 1h }
+cache: { url: "unix:///run/redis.sock?db=3" }
+auth:
+  accessTTL: 24h
+  refreshTTL: 24h
+  oidc:
+    - { name: example, url: "https://id.example/realms/a/", clientID: platformd, clientSecret: "$${a} b", audience: machines,
+        scopes: [groups, "https://id.example/x"], roleClaim: realm_access.roles, roles: { Staff: [reader, e_d-1], "7": [] },
+        allowSignUp: true }
+    - { name: dev, url: "http://localhost:9999", clientID: x }
+audit: { retention: 24h }
 log: { level: trace, format: json }
 `
 
@@ -144,7 +153,14 @@ func TestEveryKeyOfTheFile(t *testing.T) {
 	want.Database = Database{URL: "postgresql://u@h:5433/d", MaxConns: 1, ModuleMaxConns: 2, Isolation: "schema"}
 	want.Events.Exchange = "acme.events"
 	want.Supervisor.Restart = Restart{Max: 1000000, Window: 500 * time.Millisecond}
-	want.Auth.AccessTTL, want.Auth.RefreshTTL = time.Hour, time.Hour
+	want.Cache.URL = "unix:///run/redis.sock?db=3"
+	want.Auth = Auth{AccessTTL: 24 * time.Hour, RefreshTTL: 24 * time.Hour, OIDC: []OIDC{
+		{Name: "example", URL: "https://id.example/realms/a/", ClientID: "platformd", ClientSecret: "${a} b", Audience: "machines",
+			Scopes: []string{"groups", "https://id.example/x"}, RoleClaim: "realm_access.roles",
+			Roles: map[string][]string{"Staff": {"reader", "e_d-1"}, "7": nil}, AllowSignUp: true},
+		{Name: "dev", URL: "http://localhost:9999", ClientID: "x"},
+	}}
+	want.Audit.Retention = 24 * time.Hour
 	want.Log = Log{Level: "trace", Format: "json"}
 	require.Equal(t, want, *c)
 
@@ -178,12 +194,17 @@ func TestYAMLRoundTrip(t *testing.T) {
 	t.Parallel()
 	c, err := load(t, `
 server: { trustedProxies: [10.0.0.1], holdTimeout: 90m }
+cache: { url: "unix:///run/redis.sock?db=2" }
+auth: { oidc: [{ name: a, url: "https://a", clientID: "$$$${x}", roleClaim: $a, roles: { "${y}": [r, s], b: [] },
+                 allowSignUp: true }] }
+audit: { retention: 8760h }
 modules:
   overrides:
     blog: { config: { price: "$${x} 5$", on: "true", "$k": $1 }, restart: { window: 1h1s }, enabled: false }
 `)
 	require.NoError(t, err)
 	require.Equal(t, map[string]any{"price": "${x} 5$", "on": "true", "$k": "$1"}, c.Modules.Overrides["blog"].Config)
+	require.Equal(t, "$${x}", c.Auth.OIDC[0].ClientID)
 	text, err := c.YAML()
 	require.NoError(t, err)
 	again, err := load(t, string(text))
@@ -215,6 +236,10 @@ func TestSchema(t *testing.T) {
 	c := Default()
 	c.Modules.Overrides = map[string]Override{"blog": {Config: map[string]any{"a": 1},
 		Restart: RestartOverride{Max: ptr(1)}, Enabled: ptr(true)}}
+	c.Auth.OIDC = []OIDC{{Name: "a", URL: "https://a.example", ClientID: "x", ClientSecret: "s", Scopes: []string{"groups"},
+		RoleClaim: "g", Roles: map[string][]string{"A b": {"reader"}, "c": nil}}, {Name: "b", URL: "http://[::1]", ClientID: "y"}}
+	c.Cache.URL, c.Audit.Retention = "rediss://:p@h", 48*time.Hour
+	require.NoError(t, c.Validate())
 	asJSON, err := json.Marshal(&c)
 	require.NoError(t, err)
 	var value any
@@ -227,7 +252,17 @@ func TestSchema(t *testing.T) {
 		`{"log": {"level": "loud"}}`, `{"database": {"isolation": "none"}}`, `{"database": {"url": "mysql://h/d"}}`,
 		`{"database": {"maxConns": 0}}`, `{"modules": {"requireSigned": true}}`, `{"modules": {"overrides": {"Blog": {}}}}`,
 		`{"modules": {"overrides": {"blog": {"confg": {}}}}}`, `{"modules": {"overrides": {"blog": {"limits": {"pids": 1}}}}}`,
-		`{"auth": {"oidc": [{}]}}`, `{"server": {"trustedProxies": null}}`, `{"server": {"maxConnections": -1}}`} {
+		`{"cache": {"url": "http://h"}}`, `{"audit": {"retention": 5}}`, `{"auth": {"oidc": [{}]}}`, `{"auth": {"oidc": [null]}}`,
+		`{"auth": {"oidc": [{"name": "a", "url": "https://a"}]}}`,
+		`{"auth": {"oidc": [{"name": "A", "url": "https://a", "clientID": "x"}]}}`,
+		`{"auth": {"oidc": [{"name": "a", "url": "ldap://a", "clientID": "x"}]}}`,
+		`{"auth": {"oidc": [{"name": "a", "url": "https://a", "clientID": ""}]}}`,
+		`{"auth": {"oidc": [{"name": "a", "url": "https://a", "clientID": "x", "clientSecret": 5}]}}`,
+		`{"auth": {"oidc": [{"name": "a", "url": "https://a", "clientID": "x", "issuer": "x"}]}}`,
+		`{"auth": {"oidc": [{"name": "a", "url": "https://a", "clientID": "x", "scopes": ["a b"]}]}}`,
+		`{"auth": {"oidc": [{"name": "a", "url": "https://a", "clientID": "x", "roles": {"": []}}]}}`,
+		`{"auth": {"oidc": [{"name": "a", "url": "https://a", "clientID": "x", "roles": {"v": ["R"]}}]}}`,
+		`{"server": {"trustedProxies": null}}`, `{"server": {"maxConnections": -1}}`} {
 		require.NoError(t, json.Unmarshal([]byte(bad), &value))
 		require.Error(t, resolved.Validate(value), bad)
 	}

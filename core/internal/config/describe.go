@@ -38,7 +38,7 @@ func descriptions() map[string]string {
 		"events.exchange": "Name of the exchange on the broker.",
 
 		"cache":     "Without a server: a cache in the process.",
-		"cache.url": "URL of a Redis server.",
+		"cache.url": "URL of a Redis server: redis://, rediss:// (TLS) or unix://.",
 
 		"supervisor":                "What happens when a module's process ends.",
 		"supervisor.restart":        "How many restarts are normal.",
@@ -48,13 +48,17 @@ func descriptions() map[string]string {
 		"auth":            "Sign-in.",
 		"auth.accessTTL":  "How long an access token is valid.",
 		"auth.refreshTTL": "How long a session lasts without use.",
-		"auth.oidc":       "OpenID Connect providers.",
+		"auth.oidc":       "OpenID Connect providers that people may sign in with.",
+
+		"audit":           "The record of who did what.",
+		"audit.retention": "How long its rows are kept, at least 24h; 0s: for ever.",
 
 		"log":        "What the daemon logs.",
 		"log.level":  "Least severe level that is logged: trace, debug, info, warn or error.",
 		"log.format": "auto (text on a terminal, JSON elsewhere), text or json.",
 	}
 	maps.Copy(all, overrideDescriptions())
+	maps.Copy(all, providerDescriptions())
 	return all
 }
 
@@ -71,5 +75,19 @@ func overrideDescriptions() map[string]string {
 		"modules.overrides.*.limits.openFiles":   "Files and connections that it may have open.",
 		"modules.overrides.*.limits.concurrency": "Requests that it may have in progress.",
 		"modules.overrides.*.enabled":            "Whether the module may start; unset: yes.",
+	}
+}
+
+func providerDescriptions() map[string]string {
+	return map[string]string{
+		"auth.oidc.*.name":         "Its name in the URLs of platformd; it should never change.",
+		"auth.oidc.*.url":          "The issuer, as the provider's discovery document spells it; https, except on this host.",
+		"auth.oidc.*.clientID":     "The id under which the provider knows platformd.",
+		"auth.oidc.*.clientSecret": "The secret that belongs to clientID, best as ${NAME}; unset: a public client.",
+		"auth.oidc.*.audience":     "Whom the ID tokens of machines are for; unset: clientID.",
+		"auth.oidc.*.scopes":       "What is asked for beside openid; unset: profile and email.",
+		"auth.oidc.*.roleClaim":    "Claim with a user's groups or the like; the names of nested ones are joined by dots.",
+		"auth.oidc.*.roles":        "By value of roleClaim: the roles that it is worth.",
+		"auth.oidc.*.allowSignUp":  "Whether whom the provider knows, and nobody here, gets an account; unset: no.",
 	}
 }

@@ -49,7 +49,11 @@ func (l *loader) apply(key leaf) {
 	}
 }
 
-func isSecret(key leaf) bool { return key.value.Type() == reflect.TypeFor[SecretURL]() }
+// isSecret reports whether the key is a secret, or has some in it.
+func isSecret(key leaf) bool {
+	t := key.value.Type()
+	return t == reflect.TypeFor[SecretURL]() || t == reflect.TypeFor[[]OIDC]()
+}
 
 // variable returns the variable that sets the key, and its text. A secret may also be the content of a file.
 func (l *loader) variable(key leaf) (name, text string, err error) {
@@ -148,7 +152,7 @@ func parsers(name, path string) map[reflect.Type]env.ParserFunc {
 		reflect.TypeFor[bool]():                parser(parseBool),
 		reflect.TypeFor[[]string]():            func(text string) (any, error) { return parseList(text), nil },
 		reflect.TypeFor[map[string]any]():      yamlParser[map[string]any](name, path),
-		reflect.TypeFor[[]map[string]any]():    yamlParser[[]map[string]any](name, path),
+		reflect.TypeFor[[]OIDC]():              yamlParser[[]OIDC](name, path),
 		reflect.TypeFor[map[string]Override](): yamlParser[map[string]Override](name, path),
 	}
 }

@@ -18,14 +18,15 @@ type sample struct {
 // samples has a value other than the default for every type of key, as a variable has it and as the key then has it.
 func samples() map[reflect.Type]sample {
 	return map[reflect.Type]sample{
-		reflect.TypeFor[string]():              {"sample", "sample"},
-		reflect.TypeFor[SecretURL]():           {"proto://u:p@h/d", SecretURL("proto://u:p@h/d")},
-		reflect.TypeFor[int]():                 {"17", 17},
-		reflect.TypeFor[bool]():                {"TRUE", true},
-		reflect.TypeFor[time.Duration]():       {"17s", 17 * time.Second},
-		reflect.TypeFor[[]string]():            {"a, b,", []string{"a", "b"}},
-		reflect.TypeFor[map[string]any]():      {`{"a": 1}`, map[string]any{"a": 1}},
-		reflect.TypeFor[[]map[string]any]():    {`[{issuer: x}]`, []map[string]any{{"issuer": "x"}}},
+		reflect.TypeFor[string]():         {"sample", "sample"},
+		reflect.TypeFor[SecretURL]():      {"proto://u:p@h/d", SecretURL("proto://u:p@h/d")},
+		reflect.TypeFor[int]():            {"17", 17},
+		reflect.TypeFor[bool]():           {"TRUE", true},
+		reflect.TypeFor[time.Duration]():  {"17s", 17 * time.Second},
+		reflect.TypeFor[[]string]():       {"a, b,", []string{"a", "b"}},
+		reflect.TypeFor[map[string]any](): {`{"a": 1}`, map[string]any{"a": 1}},
+		reflect.TypeFor[[]OIDC](): {`[{"name": "a", "clientSecret": "${X}$$"}, {roles: {x: [y]}}]`,
+			[]OIDC{{Name: "a", ClientSecret: "${X}$$"}, {Roles: map[string][]string{"x": {"y"}}}}},
 		reflect.TypeFor[map[string]Override](): {`{"blog": {"enabled": false}}`, map[string]Override{"blog": {Enabled: ptr(false)}}},
 		reflect.TypeFor[*bool]():               {"false", ptr(false)},
 		reflect.TypeFor[*int]():                {"3", ptr(3)},
@@ -142,7 +143,7 @@ func TestSecretsFromFiles(t *testing.T) {
 		require.Equal(t, "proto://u:hunter2@h/d", urls[name].Reveal())
 	}
 	_, err := load(t, "", "PLATFORMD_CACHE_URL_FILE="+secret)
-	require.ErrorContains(t, err, "PLATFORMD_CACHE_URL_FILE: `cache.url` is not supported by this platformd yet")
+	require.ErrorContains(t, err, "PLATFORMD_CACHE_URL_FILE: `cache.url` is not the URL of a Redis server")
 	require.NotContains(t, err.Error(), "hunter2")
 }
 
@@ -168,10 +169,19 @@ func TestBadEnvironment(t *testing.T) {
 		{"PLATFORMD_MODULES_OVERRIDES_ENABLED=true", "unknown_variable", "no key of a module's override"},
 		{"PLATFORMD_MODULES_OVERRIDES_BLOG_ENABLED=yes", "bad_type", "`modules.overrides.blog.enabled`"},
 		{"PLATFORMD_MODULES_OVERRIDES_BLOG_RESTART_MAX=0", "out_of_range", "must be at least 1, not 0"},
+		{"PLATFORMD_AUTH_OIDC=hunter2", "bad_type", "PLATFORMD_AUTH_OIDC: `auth.oidc` must be a list"},
+		{"PLATFORMD_AUTH_OIDC=[{clientId: x, clientSecret: hunter2}]", "unknown_key", `did you mean "clientID"?`},
+		{`PLATFORMD_AUTH_OIDC=[{"name": "a", "url": "https://a.example", "clientID": "", "clientSecret": "hunter2"}]`, "bad_value",
+			"PLATFORMD_AUTH_OIDC: `auth.oidc[0].clientID` is empty"},
+		{"PLATFORMD_AUTH_OIDC_FILE=" + dir, "unreadable", "`auth.oidc`: read the secret: not a regular file"},
+		{"PLATFORMD_AUTH_ODIC_FILE=x", "unknown_variable", "did you mean PLATFORMD_AUTH_OIDC_FILE?"},
+		{"PLATFORMD_AUDIT_RETENTION=23h", "out_of_range", "PLATFORMD_AUDIT_RETENTION: `audit.retention` must be at least 24h, not 23h"},
+		{"PLATFORMD_CACHE_URL=redis://u:hunter2@h/x", "bad_url", "PLATFORMD_CACHE_URL: `cache.url` has a path"},
 		{"PLATFORMD_MODULES_OVERRIDES_9_ENABLED=true", "bad_value", `"9" is not the name of a module`},
 	} {
 		_, err := load(t, "", test.variable)
 		requireOne(t, err, test.code, test.message)
+		require.NotContains(t, err.Error(), "hunter2")
 	}
 	_, err := load(t, "", "PLATFORMD_CACHE_URL=redis://h", "PLATFORMD_CACHE_URL_FILE=/x")
 	requireOne(t, err, "conflict", "both PLATFORMD_CACHE_URL and PLATFORMD_CACHE_URL_FILE are set")

@@ -115,6 +115,13 @@ func TestBadDurations(t *testing.T) {
 		{"server: {drainTimeout: -5s}", 1, "out_of_range", "`server.drainTimeout` must be greater than zero, not -5s"},
 		{"supervisor: {restart: {window: 0s}}", 1, "out_of_range", "`supervisor.restart.window`"},
 		{"auth: {accessTTL: -1h}", 1, "out_of_range", "`auth.accessTTL`"},
+		{"auth: {accessTTL: 24h1s}", 1, "out_of_range",
+			"`auth.accessTTL` must be at most 24h, not 24h0m1s\nfix: write 24h or less, or remove it"},
+		{"audit: {retention: 23h59m}", 1, "out_of_range",
+			"`audit.retention` must be at least 24h, not 23h59m\nfix: write 24h or more, or remove it"},
+		{"audit: {retention: -720h}", 1, "out_of_range", "`audit.retention` must be at least 24h, not -720h"},
+		{"audit: {retention: 365d}", 1, "bad_duration", "there is no unit above h"},
+		{"audit:\n  retention: 365", 2, "no_unit", "`audit.retention`: 365 has no unit"},
 		{"auth: {refreshTTL: 1m}", 1, "conflict", "`auth.accessTTL` must not be longer than auth.refreshTTL, and is 15m"},
 		{"modules: {overrides: {blog: {restart: {window: 0s}}}}", 1, "out_of_range", "`modules.overrides.blog.restart.window`"},
 	})
@@ -201,9 +208,7 @@ func TestNotSupportedYet(t *testing.T) {
 	t.Parallel()
 	checkBadFiles(t, []badFile{
 		{"events: {url: 'amqp://h'}", 1, "not_supported_yet", "`events.url` is not supported by this platformd yet"},
-		{"cache: {url: 'redis://h'}", 1, "not_supported_yet", "`cache.url` is not supported by this platformd yet"},
 		{"modules:\n  requireSigned: true", 2, "not_supported_yet", "`modules.requireSigned` is not supported by this platformd yet"},
-		{"auth: {oidc: [{issuer: x}]}", 1, "not_supported_yet", "`auth.oidc` is not supported by this platformd yet"},
 	})
 }
 
@@ -352,6 +357,16 @@ func TestExposedSecrets(t *testing.T) {
 		{"database: {url: 'postgres://h/d'}", 0o644, false},
 		{"modules: {overrides: {blog: {config: {a: 'http://h:80/@x'}}}}", 0o644, false},
 		{"server: {holdTimeout: 5}\ncache: {url: 'redis://u:hunter2@h'}", 0o644, true},
+		{"cache: {url: 'unix://u:hunter2@/run/redis.sock'}", 0o644, true},
+		{"cache: {url: 'unix:///run/redis.sock'}", 0o644, false},
+		{provider("clientSecret: hunter2"), 0o600, false},
+		{provider("clientSecret: hunter2"), 0o644, true},
+		{provider("clientSecret: 'x${PW}'"), 0o640, true},
+		{provider("client_secret: hunter2"), 0o644, true},
+		{provider("clientSecret: [hunter2]"), 0o644, true},
+		{provider("clientSecret: '${PW}'"), 0o644, false},
+		{provider("clientSecret: ''"), 0o644, false},
+		{provider("roleClaim: clientSecret"), 0o644, false},
 	} {
 		path := write(t, test.text)
 		require.NoError(t, os.Chmod(path, test.mode))
@@ -378,6 +393,7 @@ func TestPasswordsAreNeverPrinted(t *testing.T) {
 		"amqp://:hunter2@h", "host=h password=hunter2", "redis://u:hunter2%@h", "postgres://h/d?password=hunter2;x", "hunter2"} {
 		c := Default()
 		c.Database.URL, c.Events.URL, c.Cache.URL = raw, raw, raw
+		c.Auth.OIDC = []OIDC{{ClientSecret: "hunter2"}, {ClientID: "x", ClientSecret: Secret(raw)}}
 		c.Modules.Overrides = map[string]Override{"blog": {Config: map[string]any{
 			"dsn":         "smtp://u:hunter2@h",
 			"nested":      []any{map[string]any{"apiKey": "hunter2", "secrets": map[string]any{"x": []any{"hunter2"}}}},
@@ -388,12 +404,16 @@ func TestPasswordsAreNeverPrinted(t *testing.T) {
 		require.NoError(t, err)
 		byValue, err := json.Marshal(c.Database)
 		require.NoError(t, err)
+		authJSON, err := json.Marshal(c.Auth)
+		require.NoError(t, err)
+		require.Contains(t, string(authJSON), `"clientSecret":"xxxxx"`)
 		invalid := c.Validate()
 		require.Error(t, invalid)
 		url := c.Database.URL
 		for _, text := range []string{string(asYAML), string(asJSON), string(byValue), invalid.Error(), fmt.Sprint(url),
 			fmt.Sprintf("%s %q %#v %x", url, url, url, url),
-			fmt.Sprintf("%+v %#v", c.Database, c.Cache)} {
+			fmt.Sprintf("%+v %#v", c.Database, c.Cache), fmt.Sprintf("%v %+v %#v", c.Auth, c.Auth, c.Auth),
+			everyVerb(url), everyVerb(c.Auth.OIDC[0].ClientSecret), string(authJSON)} {
 			require.NotContains(t, text, "hunter2")
 			require.NotContains(t, text, fmt.Sprintf("%x", "hunter2"))
 		}
@@ -402,6 +422,21 @@ func TestPasswordsAreNeverPrinted(t *testing.T) {
 	require.Equal(t, "postgres://u:xxxxx@h/d?sslmode=off", SecretURL("postgres://u:hunter2@h/d?sslmode=off").String())
 	require.Equal(t, "redis://h:1/0", SecretURL("redis://h:1/0").String())
 	require.Empty(t, SecretURL("").String())
+	require.Equal(t, "unix:///run/redis.sock?db=1", SecretURL("unix:///run/redis.sock?db=1").String())
+	require.Equal(t, "unix://u:xxxxx@/run/redis.sock", SecretURL("unix://u:hunter2@/run/redis.sock").String())
+	for _, url := range []SecretURL{"unix:///u:hunter2@h", "unix://u:hun/ter2@/s", "unix:hunter2"} {
+		require.NotContains(t, url.String(), "ter2")
+	}
+	require.Empty(t, Secret("").String())
+	require.Equal(t, "hunter2", Secret("hunter2").Reveal())
+}
+
+// everyVerb formats value in all ways that a type can have a say in, those included that do not suit a text.
+func everyVerb(value any) (all string) {
+	for _, verb := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnoqrstuvxyz" {
+		all += fmt.Sprintf("%"+string(verb)+" ", value)
+	}
+	return all
 }
 
 // No message repeats a password that is in the wrong place.
@@ -413,6 +448,10 @@ func TestMessagesHidePasswords(t *testing.T) {
 		"server: {listen: 'http://u:hunter2@h'}", "events: {exchange: 'amqp://u:hunter2@h'}", "log: {level: 'x://u:hunter2@h'}",
 		"'x://u:hunter2@h': 1", "server: {holdTimeout: 'x://u:hunter2@h'}", "database: 'postgres://u:hunter2@h'",
 		"database: {url: ['postgres://u:hunter2@h']}", "database: {url: 'postgres://u:hunter2@h', url: 'postgres://u:hunter2@h'}",
+		"auth: {oidc: [hunter2]}", "auth: {oidc: {clientSecret: hunter2}}", provider("clientSecret: {hunter2: x}"),
+		provider("clientSecret: 'hunter2${'"), provider("clientSecret: hunter2, clientSecret: hunter2"),
+		provider("clientSecret: hunter2, clientId: x"), provider("roleClaim: {clientSecret: hunter2}"),
+		provider("scopes: ['x://u:hunter2@h x']"), provider("roles: {'x://u:hunter2@h': [B]}"), provider("clientSecret: &hunter2"),
 		"modules: {overrides: {'x://u:hunter2@h': {}}}", "server: {trustedProxies: ['x://u:hunter2%@h']}",
 	} {
 		_, err := load(t, text)
@@ -427,7 +466,9 @@ func FuzzLoad(f *testing.F) {
 	require.NoError(f, err)
 	for _, seed := range []string{string(data), "a: [{b: *c}, !!x y]",
 		"modules: {overrides: {blog: {config: {a: ${X}, b: [1, .5, '$$']}}}}",
-		"server: {listen: ':1', holdTimeout: 1h, cors: {origins: ['*']}}", "? {a: b}\n: - c\n", "database: {url: 'a://b:c@d'}"} {
+		"server: {listen: ':1', holdTimeout: 1h, cors: {origins: ['*']}}", "? {a: b}\n: - c\n", "database: {url: 'a://b:c@d'}",
+		"cache: {url: 'redis://:p@h:1/2?db=3'}\naudit: {retention: 24h}",
+		provider("clientSecret: 'a${X}', scopes: [a], roleClaim: '${X}', roles: {b: [c, d]}")} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -94,7 +94,7 @@ func (l *loader) parse(name string, data []byte, mode fs.FileMode) {
 	if len(d.errs) == 0 { // else the tree is not what it seems
 		d.decode("", root, reflect.ValueOf(&l.config).Elem())
 	}
-	if line := passwordLine(root); line > 0 && mode.Perm()&0o044 != 0 {
+	if line := passwordLine(root, ""); line > 0 && mode.Perm()&0o044 != 0 {
 		d.errs = append(d.errs, &Error{Source: source(line), Code: "secret_exposed",
 			Message: fmt.Sprintf("there is a password here, and the file's mode %04o lets other users read it", mode.Perm()),
 			Fix:     "chmod 600 " + name + ", or write ${NAME} and set the password in the environment"})
@@ -102,13 +102,18 @@ func (l *loader) parse(name string, data []byte, mode fs.FileMode) {
 	l.errs = append(l.errs, d.errs...)
 }
 
-// passwordLine returns the line of the first value that gives a password away, or 0.
-func passwordLine(n *yaml.Node) int {
-	if n.Kind == yaml.ScalarNode && givesAway(n.Value) {
+// passwordLine returns the line of the first value that gives a password away, or 0. path is of the key above n, without the
+// indexes of lists.
+func passwordLine(n *yaml.Node, path string) int {
+	if n.Kind == yaml.ScalarNode && givesAway(path, n.Value) {
 		return n.Line
 	}
-	for _, child := range n.Content {
-		if line := passwordLine(child); line > 0 {
+	for i, child := range n.Content {
+		below := path
+		if n.Kind == yaml.MappingNode && i%2 == 1 {
+			below = join(path, n.Content[i-1].Value)
+		}
+		if line := passwordLine(child, below); line > 0 {
 			return line
 		}
 	}

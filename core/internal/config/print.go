@@ -51,6 +51,8 @@ func encode(v reflect.Value) (*yaml.Node, error) {
 		return scalarNode(formatDuration(time.Duration(v.Int())))
 	case v.Type() == reflect.TypeFor[SecretURL]():
 		return scalarNode(redactURL(v.String()))
+	case v.Type() == reflect.TypeFor[Secret]():
+		return scalarNode(Secret(v.String()).String())
 	case v.Type() == reflect.TypeFor[map[string]any]():
 		return scalarNode(redactAny(v.Interface(), false))
 	}

@@ -40,7 +40,9 @@ type refiner struct {
 }
 
 func (r refiner) object(path string, s *jsonschema.Schema, v reflect.Value) error {
-	s.Required = nil
+	if r.defaults {
+		s.Required = nil
+	}
 	for i := range v.NumField() {
 		tag := v.Type().Field(i).Tag
 		name := join(path, jsonName(tag))
@@ -56,9 +58,7 @@ func (r refiner) object(path string, s *jsonschema.Schema, v reflect.Value) erro
 
 func (r refiner) key(path string, s *jsonschema.Schema, v reflect.Value) error {
 	s.Description = r.about[path]
-	if len(s.Types) == 2 { // "null" and the type: config.yaml has no use for null
-		s.Type, s.Types = s.Types[1], nil
-	}
+	dropNull(s)
 	if v.Kind() == reflect.Struct {
 		return r.object(path, s, v)
 	}
@@ -73,20 +73,45 @@ func (r refiner) key(path string, s *jsonschema.Schema, v reflect.Value) error {
 		s.PropertyNames = &jsonschema.Schema{Pattern: moduleName.String()}
 		return refiner{about: r.about}.object(path+".*", s.AdditionalProperties, reflect.ValueOf(Override{}))
 	}
+	if v.Type() == reflect.TypeFor[[]OIDC]() {
+		return refiner{about: r.about}.object(path+".*", s.Items, reflect.ValueOf(OIDC{}))
+	}
 	return nil
+}
+
+// dropNull removes the null that the library adds to whatever may be nil in Go: config.yaml has no use for it.
+func dropNull(s *jsonschema.Schema) {
+	if len(s.Types) == 2 { // "null" and the type
+		s.Type, s.Types = s.Types[1], nil
+	}
+	for _, below := range []*jsonschema.Schema{s.Items, s.AdditionalProperties} {
+		if below != nil {
+			dropNull(below)
+		}
+	}
 }
 
 func (r refiner) rules(s *jsonschema.Schema, tags string, v reflect.Value) error {
 	for tag := range strings.SplitSeq(tags, ",") {
 		name, param, _ := strings.Cut(tag, "=")
+		if pattern, known := patterns()[name]; known {
+			s.Pattern = pattern
+		}
 		switch name {
 		case "oneof":
 			for _, word := range strings.Fields(param) {
 				s.Enum = append(s.Enum, word)
 			}
-		case "size":
-			s.Pattern = `^[0-9]+(B|KiB|MiB|GiB)$`
+		case "claim_value":
+			s.PropertyNames = &jsonschema.Schema{Pattern: trimmed}
+		case "role":
+			s.AdditionalProperties.Items.Pattern = roleName.String()
+		case "scope":
+			s.Items.Pattern = scopeToken.String()
 		case "min", "max":
+			if isDuration(v.Type()) {
+				continue // it is text in the file, and JSON Schema compares no texts
+			}
 			limit, err := strconv.ParseFloat(param, 64)
 			if err != nil {
 				return err
@@ -96,8 +121,6 @@ func (r refiner) rules(s *jsonschema.Schema, tags string, v reflect.Value) error
 			} else {
 				s.Maximum = &limit
 			}
-		case "postgres_url":
-			s.Pattern = `^$|^postgres(ql)?://`
 		case "later":
 			text, err := toJSON(v)
 			if err != nil {
@@ -108,4 +131,15 @@ func (r refiner) rules(s *jsonschema.Schema, tags string, v reflect.Value) error
 		}
 	}
 	return nil
+}
+
+// trimmed matches a text that is not empty, and neither begins nor ends with a space.
+const trimmed = `^\S(.*\S)?$`
+
+// patterns are what texts must match by their rule, as far as a pattern can tell.
+func patterns() map[string]string {
+	return map[string]string{
+		"size": `^[0-9]+(B|KiB|MiB|GiB)$`, "postgres_url": `^$|^postgres(ql)?://`, "redis_url": `^$|^(rediss?|unix)://`,
+		"provider": providerName.String(), "issuer_url": `^https?://`, "client_id": trimmed,
+	}
 }

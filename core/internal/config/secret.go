@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -19,11 +20,33 @@ func (s SecretURL) Reveal() string { return string(s) }
 // String returns the URL with its password replaced by xxxxx.
 func (s SecretURL) String() string { return redactURL(string(s)) }
 
-// GoString is String, so that %#v is as safe as %v.
-func (s SecretURL) GoString() string { return s.String() }
+// Format formats what String returns, so that a verb that does not suit a text, such as %d, is as safe as %v.
+func (s SecretURL) Format(f fmt.State, verb rune) {
+	fmt.Fprintf(f, fmt.FormatString(f, verb), s.String())
+}
 
 // MarshalText is String, so that JSON is as safe as %v.
 func (s SecretURL) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Secret is a text that is secret as a whole; "" = none. Every way of printing or marshalling it hides it.
+type Secret string
+
+// Reveal returns the secret, for whoever must show it. It must not be logged.
+func (s Secret) Reveal() string { return string(s) }
+
+// String returns xxxxx, or nothing if there is no secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return redacted
+}
+
+// Format formats what String returns, so that a verb that does not suit a text, such as %d, is as safe as %v.
+func (s Secret) Format(f fmt.State, verb rune) { fmt.Fprintf(f, fmt.FormatString(f, verb), s.String()) }
+
+// MarshalText is String, so that JSON is as safe as %v.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // redactURL hides the password of a URL, and the whole text where it cannot tell what in it is secret.
 func redactURL(text string) string {
@@ -31,7 +54,7 @@ func redactURL(text string) string {
 		return ""
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme == "" || u.Host == "" {
+	if err != nil || u.Scheme == "" || u.Host == "" && !isSocket(u) {
 		return redacted
 	}
 	if _, has := u.User.Password(); has {
@@ -39,6 +62,11 @@ func redactURL(text string) string {
 	}
 	u.RawQuery = redactQuery(u.RawQuery)
 	return u.String()
+}
+
+// isSocket reports whether u has the form unix:///path. An @ in the path may be the end of a password that has a / in it.
+func isSocket(u *url.URL) bool {
+	return u.Scheme == "unix" && u.Host == "" && strings.HasPrefix(u.Path, "/") && !strings.Contains(u.Path, "@")
 }
 
 // redactQuery hides ?password=… and the like: database drivers accept them.
@@ -84,10 +112,14 @@ func password(text string) string {
 	return ""
 }
 
-// givesAway reports whether text, as it stands in the file, contains a password. A password that is only a reference to
-// the environment does not count.
-func givesAway(text string) bool {
-	return reference.ReplaceAllString(password(text), "") != ""
+// givesAway reports whether text, as it stands in the file below the key of this path, contains a password or is a secret.
+// One that is only a reference to the environment does not count. A misspelt key gives it away all the same.
+func givesAway(path, text string) bool {
+	secret := password(text)
+	if plainKey(path) == "auth.oidc.clientsecret" {
+		secret = text
+	}
+	return reference.ReplaceAllString(secret, "") != ""
 }
 
 // display returns text as an error message may show it: quoted, without passwords and not too long.

@@ -40,6 +40,7 @@ func check(c *Config, from origins) error {
 		_, path, _ := strings.Cut(field.Namespace(), ".")
 		errs = append(errs, explain(field, custom).at(from.find(path), dotted(path)))
 	}
+	errs = append(errs, checkProviders(c.Auth.OIDC, from)...)
 	if len(errs) == 0 {
 		errs = checkPair(c.Server.TLS, from)
 	}
