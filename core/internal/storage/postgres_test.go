@@ -403,8 +403,8 @@ func TestALoginIsBounded(t *testing.T) {
 	}
 }
 
-// TestALoginThatAnotherSessionChanges: what was canceled, or another daemon, may be at work on a role at the moment in which it is to
-// go. The server lets the second wait, and then refuses it: it must try again.
+// TestALoginThatAnotherSessionChanges: what was canceled, or another daemon, may be at work on a role when it is to go. The server
+// lets the second wait, and then refuses it: it must try again.
 func TestALoginThatAnotherSessionChanges(t *testing.T) {
 	t.Parallel()
 	url := cluster.Database(t, pgtest.SuperuserRights)
@@ -418,7 +418,8 @@ func TestALoginThatAnotherSessionChanges(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- login.Close(t.Context()) }()
 	require.Eventually(t, func() bool {
-		return count(t, root, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") > 0
+		return count(t, root, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "+
+			"AND wait_event_type = 'Lock'") > 0
 	}, 5*time.Second, 5*time.Millisecond)
 	require.NoError(t, other.Commit().Error)
 	require.NoError(t, <-ended)
