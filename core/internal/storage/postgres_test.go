@@ -403,8 +403,8 @@ func TestALoginIsBounded(t *testing.T) {
 	}
 }
 
-// TestALoginThatAnotherSessionChanges: what was canceled, or another daemon, may be at work on a role when it is to go. The server
-// lets the second wait, and then refuses it: it must try again.
+// TestALoginThatAnotherSessionChanges: what was canceled, or another daemon, may be at work on a role when it is to go. The
+// server lets the second wait, and then refuses it: it must try again.
 func TestALoginThatAnotherSessionChanges(t *testing.T) {
 	t.Parallel()
 	url := cluster.Database(t, pgtest.SuperuserRights)
