@@ -65,7 +65,9 @@ func TestDataG25EightDaemons(t *testing.T) {
 		for i := range daemons {
 			dir := newDir(t, "billing", "blog", "clerk", "scribe")
 			databases.Store(dir, source)
-			daemons[i] = launch(t, dir, options{})
+			daemons[i] = launch(t, dir, options{env: []string{ // together they leave room on a server with 100 connections
+				"PLATFORMD_DATABASE_MAXCONNS=3", "PLATFORMD_DATABASE_MODULEMAXCONNS=1",
+			}})
 		}
 		for _, p := range daemons {
 			p.awaitReady()

@@ -331,14 +331,19 @@ func TestAuditSearch(t *testing.T) {
 	require.Empty(t, whole.Next)
 	now := time.Now()
 	for want, f := range map[int]audit.Filter{
-		1: {Resource: "role/b", Action: "role.", Outcome: audit.Done, Actor: "operator", From: now.Add(-time.Hour), To: now.Add(time.Hour)},
+		1: {
+			Resource: "role/b", Action: "role.", Outcome: audit.Done, Actor: "operator",
+			From: now.Add(-time.Hour), To: now.Add(time.Hour),
+		},
 		0: {Actor: "nobody", Via: "blog", RequestID: "x"},
 	} {
 		found, err := s.Audit(ctx, f)
 		require.NoError(t, err)
 		require.Len(t, found.Items, want, "%v", f)
 	}
-	for _, query := range []string{"limit=0", "limit=1001", "limit=x", "after=-1", "order=up", "outcome=fine", "from=today", "actr=x"} {
+	for _, query := range []string{
+		"limit=0", "limit=1001", "limit=x", "after=-1", "order=up", "outcome=fine", "from=today", "actr=x",
+	} {
 		resp, body := s.raw(t, http.MethodGet, "/v1/audit?"+query, "")
 		require.Equal(t, http.StatusBadRequest, resp.StatusCode, "%s: %s", query, body)
 	}
@@ -413,8 +418,7 @@ func TestWhatBreaksOffIsSeenToBeIncomplete(t *testing.T) {
 	s := start(t)
 	a := &api{deps: s.api}
 	half := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, err := w.Write([]byte("{}\n"))
-		require.NoError(t, err)
+		_, _ = w.Write([]byte("{}\n"))
 		if r.URL.Path == "/half" {
 			a.breakOff(w, r, errors.New("the database is gone"))
 		}

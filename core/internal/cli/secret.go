@@ -23,7 +23,7 @@ func passwordFlag(cmd *cobra.Command, file *string) {
 func (a *app) password(cmd *cobra.Command, file string) (string, error) {
 	switch file {
 	case "":
-		return a.askPassword(cmd)
+		return a.askPassword(cmd.Context(), cmd.InOrStdin())
 	case "-":
 		return readSecret(cmd.InOrStdin())
 	}
@@ -53,17 +53,17 @@ func unasked(what, fix string) error {
 }
 
 // askPassword asks twice, as nobody sees what they type.
-func (a *app) askPassword(cmd *cobra.Command) (string, error) {
-	file, is := cmd.InOrStdin().(*os.File)
+func (a *app) askPassword(ctx context.Context, in io.Reader) (string, error) {
+	file, is := in.(*os.File)
 	if !is || !term.IsTerminal(int(file.Fd())) {
 		return "", unasked("there is no password, and no terminal to ask for one",
 			"give it in a file: --password-file FILE, or on stdin: --password-file -")
 	}
-	password, err := a.askHidden(cmd.Context(), file, "Password: ")
+	password, err := a.askHidden(ctx, file, "Password: ")
 	if err != nil {
 		return "", err
 	}
-	again, err := a.askHidden(cmd.Context(), file, "Again: ")
+	again, err := a.askHidden(ctx, file, "Again: ")
 	if err == nil && password != again {
 		err = withFix(errors.New("the two passwords differ; nothing was done"), "run the command again")
 	}

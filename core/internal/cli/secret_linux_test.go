@@ -21,12 +21,9 @@ func (s *sitting) echoes(t *testing.T) bool {
 // ask lets a person at a terminal be asked for a password.
 func (s *sitting) ask(ctx context.Context, t *testing.T) <-chan result {
 	a := newApp(Deps{Out: io.Discard, Err: s.program, Env: []string{}})
-	cmd := a.userPassword()
-	cmd.SetContext(ctx)
-	cmd.SetIn(s.program)
 	asked := make(chan result, 1)
 	go func() {
-		password, err := a.askPassword(cmd)
+		password, err := a.askPassword(ctx, s.program)
 		r := result{out: password}
 		if err != nil {
 			r.err = err.Error()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"gorm.io/gorm"
@@ -50,11 +51,11 @@ func (s *server) bootstrap(ctx context.Context) error {
 	if err := s.retryRaces(ctx, s.makeSchemas); err != nil {
 		return err
 	}
-	if err := s.retryRaces(ctx, s.makeTables); err != nil {
+	if err := s.makeTables(ctx); err != nil {
 		return err
 	}
 	if s.Isolation == IsolationRole {
-		if err := s.retryRaces(ctx, s.closeDatabase); err != nil {
+		if err := s.closeDatabase(ctx); err != nil {
 			return err
 		}
 	}
@@ -105,7 +106,8 @@ func (s *server) retryRaces(ctx context.Context, work func(context.Context) erro
 		if err == nil || !isRace(err) || attempt == raceRetries {
 			return err
 		}
-		if err := wait(ctx, time.Duration(attempt)*5*time.Millisecond); err != nil {
+		pause := time.Duration(attempt) * 5 * time.Millisecond
+		if err := wait(ctx, pause+rand.N(pause)); err != nil { // not in step with the other
 			return err
 		}
 	}

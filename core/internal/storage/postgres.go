@@ -155,13 +155,16 @@ func wait(ctx context.Context, pause time.Duration) error {
 	}
 }
 
-// transaction runs work in a transaction that waits for nobody's lock for long: what it changes, a module can lock.
+// transaction runs work in a transaction that waits for nobody's lock for long: what it changes, a module can lock. It runs again
+// if another daemon changed the same at the same moment, as when several start or stop together.
 func (s *server) transaction(ctx context.Context, work func(tx *gorm.DB) error) error {
-	return s.quiet.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		if err := tx.Exec("SET LOCAL lock_timeout = '3s'").Error; err != nil {
-			return err
-		}
-		return work(tx)
+	return s.retryRaces(ctx, func(ctx context.Context) error {
+		return s.quiet.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+			if err := tx.Exec("SET LOCAL lock_timeout = '3s'").Error; err != nil {
+				return err
+			}
+			return work(tx)
+		})
 	})
 }
 

@@ -402,3 +402,26 @@ func TestALoginIsBounded(t *testing.T) {
 		require.ErrorIs(t, err, postgres.ErrTooMany)
 	}
 }
+
+// TestALoginThatAnotherSessionChanges: what was canceled, or another daemon, may be at work on a role when it is to go. The
+// server lets the second wait, and then refuses it: it must try again.
+func TestALoginThatAnotherSessionChanges(t *testing.T) {
+	t.Parallel()
+	url := cluster.Database(t, pgtest.SuperuserRights)
+	s, root := storagetest.Open(t, daemons(t, url)()), root(t, url)
+	login, err := s.Login(t.Context(), "blog", storage.ReadWrite)
+	require.NoError(t, err)
+	name := role(t, login)
+
+	other := root.Begin()
+	require.NoError(t, other.Exec("ALTER ROLE "+name+" CONNECTION LIMIT 7").Error)
+	ended := make(chan error, 1)
+	go func() { ended <- login.Close(t.Context()) }()
+	require.Eventually(t, func() bool {
+		return count(t, root, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "+
+			"AND wait_event_type = 'Lock'") > 0
+	}, 5*time.Second, 5*time.Millisecond)
+	require.NoError(t, other.Commit().Error)
+	require.NoError(t, <-ended)
+	require.Zero(t, count(t, root, "SELECT count(*) FROM pg_roles WHERE rolname = ?", name))
+}

@@ -21,10 +21,7 @@ func (s *server) provide(ctx context.Context, module string) error {
 	if done {
 		return nil
 	}
-	err := s.retryRaces(ctx, func(ctx context.Context) error {
-		return s.transaction(ctx, func(tx *gorm.DB) error { return s.provision(tx, module) })
-	})
-	if err != nil {
+	if err := s.transaction(ctx, func(tx *gorm.DB) error { return s.provision(tx, module) }); err != nil {
 		return fmt.Errorf("make the module's schema: %w", err)
 	}
 	s.mu.Lock()

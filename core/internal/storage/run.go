@@ -62,7 +62,8 @@ func (o *outage) next(err error, regular time.Duration) time.Duration {
 	return regular
 }
 
-// endReleased takes back what was released; what it cannot stays released.
+// endReleased takes back what was released; what it cannot stays released. A stop lets it finish: the server may go on with what
+// is canceled, beside what comes next.
 func (s *server) endReleased(ctx context.Context) error {
 	s.mu.Lock()
 	released := s.released
@@ -71,7 +72,7 @@ func (s *server) endReleased(ctx context.Context) error {
 	if len(released) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, endWait)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endWait)
 	defer cancel()
 	err := s.end(ctx, released)
 	if err != nil {
