@@ -95,7 +95,10 @@ func TestAccessTour(t *testing.T) {
 	admin := p.login(adminEmail, goodWords).Access
 	p.ok(http.MethodPost, api+"/roles", admin, map[string]any{"name": "writer"})
 	p.ok(http.MethodPost, api+"/roles/writer/grant", admin, map[string]any{"permissions": []string{"blog.post.create"}})
-	bob := p.ok(http.MethodPost, api+"/users", admin, map[string]any{"email": "Bob@Example.com", "name": "Bob", "password": goodWords})
+	bob, _ := p.ok(http.MethodPost, api+"/users", admin, map[string]any{
+		"email": "Bob@Example.com", "name": "Bob", "password": goodWords,
+	})["id"].(string)
+	require.NotEmpty(t, bob)
 	p.ok(http.MethodPost, api+"/roles/writer/assign", admin, map[string]any{"users": []string{"bob@example.com"}})
 
 	signed := p.login("bob@example.com", goodWords)
@@ -103,7 +106,7 @@ func TestAccessTour(t *testing.T) {
 	require.Equal(t, http.StatusCreated, post.status, post.body)
 	var written struct{ ID, Author, AuthorID string }
 	post.decode(t, &written)
-	require.Contains(t, post.body, `"author":"Bob","author_id":"`+bob["id"].(string)+`"`)
+	require.Contains(t, post.body, `"author":"Bob","author_id":"`+bob+`"`)
 	denied := p.do(http.MethodDelete, "/api/v1/blog/posts/"+written.ID, signed.Access, "")
 	require.Equal(t, http.StatusForbidden, denied.status)
 	require.Contains(t, denied.body, "blog.post.delete", "it names what is missing")
@@ -113,7 +116,7 @@ func TestAccessTour(t *testing.T) {
 	again := p.send(http.MethodPost, "/api/v1/blog/posts", signed.Access, map[string]string{"title": "Hello", "body": "World"})
 	require.Equal(t, http.StatusForbidden, again.status, "at once")
 
-	p.auditShows(admin, bob["id"].(string))
+	p.auditShows(admin, bob)
 }
 
 // auditShows looks for what the tour did, in a log that proves itself.
@@ -132,7 +135,7 @@ func (p *platform) auditShows(admin, bob string) {
 	require.Contains(p.t, p.cli("audit", "verify"), "nothing was changed")
 }
 
-// TestAccessSessions: a refresh token works once, a stolen one ends the session, and so do a new password and an end of the account.
+// TestAccessSessions: a refresh token works once; a stolen one ends the session, and so do a new password and a logout.
 func TestAccessSessions(t *testing.T) {
 	t.Parallel()
 	p := start(t, options{modules: []string{"hello"}})

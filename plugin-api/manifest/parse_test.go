@@ -354,7 +354,8 @@ func FuzzParse(f *testing.F) {
 func TestGrants(t *testing.T) {
 	t.Parallel()
 	none := parse(t, head)
-	all := parse(t, head+"grants: {auth: [validate], identity: [read], authz: [check], audit: [write], cache: 16MiB, database: true}\n")
+	all := parse(t, head+
+		"grants: {auth: [validate], identity: [read], authz: [check], audit: [write], cache: 16MiB, database: true}\n")
 	require.Equal(t, manifest.Size(16<<20), all.Grants.Cache)
 	for key, access := range map[string]string{
 		"auth": "validate", "identity": "read", "authz": "check", "audit": "write", "cache": "", "database": "",

@@ -63,7 +63,8 @@ func TestUndeclaredChecksAreFound(t *testing.T) {
 	dir := lay(t, map[string]string{
 		"main.go": "package main\n\nfunc f() {\n\tcore.Authz.Require(ctx, \"shop.order.read\")\n" +
 			"\tcore.Authz.Require(ctx, \"shop.order.reed\")\n}\n",
-		"sub/more.go":   "package sub\n\nvar x = a.BatchCheck(ctx, []string{`shop.order.read`, `shop.cart.empty`}) || a.Check(c, \"other.thing.do\")\n",
+		"sub/more.go": "package sub\n\nvar x = a.BatchCheck(ctx, []string{`shop.order.read`, `shop.cart.empty`}) || " +
+			"a.Check(c, \"other.thing.do\")\n",
 		"events.go":     "package main\n\nvar y = events.Publish(\"shop.order.created\")\n", // not a check
 		"testdata/z.go": "package broken(",
 		".hidden/z.go":  "package broken(",

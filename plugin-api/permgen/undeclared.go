@@ -102,6 +102,6 @@ func (f *finder) verdict(module string) error {
 	if len(f.found) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s checks permissions that its module.yaml does not declare:\n  %s\n(fix: declare them, or use the constants "+
-		"of package perm)", module, strings.Join(f.found, "\n  "))
+	return fmt.Errorf("%s checks permissions that its module.yaml does not declare:\n  %s\n"+
+		"(fix: declare them, or use the constants of package perm)", module, strings.Join(f.found, "\n  "))
 }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -97,11 +98,19 @@ func (s *server) deps(t *testing.T, dir string) Deps {
 func (s *server) services(t *testing.T, db *gorm.DB) {
 	t.Helper()
 	var err error
-	s.users, err = identity.New(t.Context(), db, identity.Options{Ended: func(ctx context.Context, id, why string) {
-		if err := s.tokens.EndUser(ctx, id, why); err != nil {
-			t.Error(err)
-		}
-	}})
+	s.users, err = identity.New(t.Context(), db, identity.Options{
+		Leaving: func(_ context.Context, tx *gorm.DB, id, why string) error {
+			if err := s.authz.EnsureNotLastAdminTx(tx, id); err != nil || why != identity.EndedDeleted {
+				return err
+			}
+			return s.authz.ForgetTx(tx, id)
+		},
+		Ended: func(ctx context.Context, id, why string) {
+			if err := errors.Join(s.tokens.EndUser(ctx, id, why), s.authz.Refresh(ctx)); err != nil {
+				t.Error(err)
+			}
+		},
+	})
 	require.NoError(t, err)
 	s.tokens, err = auth.New(t.Context(), db, auth.Options{Users: auth.Users{Verify: s.verify, Get: s.account}})
 	require.NoError(t, err)

@@ -225,18 +225,8 @@ func (a *api) updateUser(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, updated)
 }
 
-// deleteUser takes the roles first: that is one transaction, in which two admins cannot remove each other, and whoever is left
-// half deleted can do nothing.
 func (a *api) deleteUser(w http.ResponseWriter, r *http.Request) error {
-	return noContent(w, a.ruling(r, "user.delete", func(ctx context.Context, id string) error {
-		if err := a.deps.Authz.EnsureNotLastAdmin(ctx, id); err != nil {
-			return err
-		}
-		if err := a.deps.Authz.Forget(ctx, id); err != nil {
-			return err
-		}
-		return a.deps.Users.Delete(ctx, id)
-	}))
+	return noContent(w, a.ruling(r, "user.delete", a.deps.Users.Delete))
 }
 
 func (a *api) enableUser(w http.ResponseWriter, r *http.Request) error {
@@ -247,9 +237,6 @@ func (a *api) enableUser(w http.ResponseWriter, r *http.Request) error {
 
 func (a *api) disableUser(w http.ResponseWriter, r *http.Request) error {
 	return noContent(w, a.ruling(r, "user.disable", func(ctx context.Context, id string) error {
-		if err := a.deps.Authz.EnsureNotLastAdmin(ctx, id); err != nil {
-			return err
-		}
 		return a.deps.Users.SetDisabled(ctx, id, true)
 	}))
 }

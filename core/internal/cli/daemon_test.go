@@ -119,7 +119,9 @@ func (d *daemon) deps(ctx context.Context, t *testing.T) admin.Deps {
 // services makes the rooms, and lets those run that must.
 func (d *daemon) services(ctx context.Context, t *testing.T, db *gorm.DB) {
 	var err error
-	d.users, err = identity.New(ctx, db, identity.Options{})
+	d.users, err = identity.New(ctx, db, identity.Options{
+		Leaving: func(_ context.Context, tx *gorm.DB, id, _ string) error { return d.authz.EnsureNotLastAdminTx(tx, id) },
+	})
 	require.NoError(t, err)
 	d.tokens, err = auth.New(ctx, db, auth.Options{Users: auth.Users{Get: d.account, Verify: d.verify}})
 	require.NoError(t, err)

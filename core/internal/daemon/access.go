@@ -26,9 +26,13 @@ func (d *daemon) openHost(context.Context) (err error) {
 	return err
 }
 
-func (d *daemon) services(mod *supervisor.Module) func(*grpc.Server) { return d.host.Services(mod.Manifest) }
+func (d *daemon) services(mod *supervisor.Module) func(*grpc.Server) {
+	return d.host.Services(mod.Manifest)
+}
 
-func holder(who auth.Identity) authz.Holder { return authz.Holder{Principal: who.Principal, Bound: who.Permissions} }
+func holder(who auth.Identity) authz.Holder {
+	return authz.Holder{Principal: who.Principal, Bound: who.Permissions}
+}
 
 // ticket stands for a caller at one module, for a minute.
 func (d *daemon) ticket(caller auth.Identity, module, requestID string) (string, error) {

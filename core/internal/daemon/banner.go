@@ -16,7 +16,7 @@ import (
 
 // banner says how the start went: as a page on a terminal, as log records elsewhere.
 func (d *daemon) banner(ctx context.Context) error {
-	info, modules := d.info(), d.modules()
+	info, modules := d.info(), d.modules() //nolint:contextcheck // the database is asked for all, with a deadline of its own
 	setup, err := d.setupURL(ctx)
 	if err != nil {
 		d.log.Error("no link to set the platform up could be made", "error", err, "fix", "platformd setup-link")
@@ -69,8 +69,8 @@ func printBanner(w io.Writer, info admin.Info, setup string, modules []admin.Mod
 		}
 	}
 	if setup != "" {
-		_, err = fmt.Fprintf(w, "\n  Nobody can sign in yet. Make the first administrator, within an hour (again: platformd setup-link):\n\n    %s\n",
-			setup)
+		_, err = fmt.Fprintf(w, "\n  Nobody can sign in yet. Make the first administrator, within an hour:\n\n    %s\n\n"+
+			"  Later, `platformd setup-link` makes another link.\n", setup)
 		if err != nil {
 			return err
 		}

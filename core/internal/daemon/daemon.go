@@ -220,5 +220,5 @@ func (d *daemon) announce(ctx context.Context) error {
 		return nil // stopped before that
 	}
 	d.settled.Store(true)
-	return d.banner(ctx) //nolint:contextcheck // the database is asked on behalf of all who want to know, with a deadline of its own
+	return d.banner(ctx)
 }

@@ -85,7 +85,8 @@ func TestEnvironmentIsOnlyWhatWasAskedFor(t *testing.T) {
 func TestBannerShowsEveryModuleAndEveryFix(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	require.NoError(t, printBanner(&out, admin.Info{Version: "1.2.3", URL: "http://127.0.0.1:8080", PID: 7}, "http://127.0.0.1:8080/setup", []admin.Module{
+	info := admin.Info{Version: "1.2.3", URL: "http://127.0.0.1:8080", PID: 7}
+	require.NoError(t, printBanner(&out, info, "http://127.0.0.1:8080/setup", []admin.Module{
 		{Name: "hello", Version: "0.1.0", State: "ready", Instances: []admin.Process{{PID: 42}}, StartMillis: 31},
 		{Name: "blog", State: "held", Reason: "it requires billing", Fix: "install billing"},
 		{Name: "evil", State: "failed", Reason: "\x1b[2Jgone"},

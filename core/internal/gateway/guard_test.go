@@ -43,9 +43,11 @@ func TestAuthFailsClosed(t *testing.T) {
 		"the index fails, and says yes": {10_000, 503, func(d *Deps) {
 			d.Decide = decideBy(func(string, string) (bool, error) { return true, errors.New("no database") })
 		}},
-		"there is no index":    {10_000, 403, func(d *Deps) { d.Decide = nil }},
-		"the index panics":     {1000, 500, func(d *Deps) { d.Decide = decideBy(func(string, string) (bool, error) { panic("ouch") }) }},
-		"the index says no":    {10_000, 403, func(d *Deps) { d.Decide = decideBy(func(string, string) (bool, error) { return false, nil }) }},
+		"there is no index": {10_000, 403, func(d *Deps) { d.Decide = nil }},
+		"the index panics":  {1000, 500, func(d *Deps) { d.Decide = decideBy(func(string, string) (bool, error) { panic("ouch") }) }},
+		"the index says no": {10_000, 403, func(d *Deps) {
+			d.Decide = decideBy(func(string, string) (bool, error) { return false, nil })
+		}},
 		"authentication fails": {10_000, 503, func(d *Deps) { d.Authenticate = failing(errors.New("no database")) }},
 		"authentication is slow": {10_000, 503, func(d *Deps) {
 			d.Authenticate = func(ctx context.Context, _ string) (auth.Identity, error) {
@@ -65,7 +67,8 @@ func TestAuthFailsClosed(t *testing.T) {
 			var served atomic.Int64
 			f := start(t, func(d *Deps) {
 				d.Log = hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: io.Discard})
-				d.Authenticate, d.Decide, d.Platform = authenticateAda, decideBy(func(string, string) (bool, error) { return true, nil }), ownTwins()
+				d.Authenticate, d.Platform = authenticateAda, ownTwins()
+				d.Decide = decideBy(func(string, string) (bool, error) { return true, nil })
 				for i := range d.Platform {
 					d.Platform[i].Serve = func(http.ResponseWriter, *http.Request, auth.Identity) error { served.Add(1); return nil }
 				}

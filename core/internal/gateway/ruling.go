@@ -48,8 +48,8 @@ func (e *deniedError) Error() string { return e.answer.Error() }
 // Unwrap is what the client is told.
 func (e *deniedError) Unwrap() error { return e.answer }
 
-// changes tells whether a request that is let in is worth telling: whoever holds a permission may change something by it. What the
-// platform itself changes it writes down itself.
+// changes tells whether a request that is let in is worth telling: it may change something by a permission. What the platform
+// itself changes it writes down itself.
 func (rt *route) changes() bool { return rt.Permission != "" && rt.own == nil && !safe(rt.Method) }
 
 // safe tells whether a method promises to change nothing (RFC 9110, section 9.2.1).

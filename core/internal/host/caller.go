@@ -24,8 +24,8 @@ type caller struct {
 	manifest *manifest.Manifest
 }
 
-// onBehalfOf returns for whom the module asks: whom its ticket names, or nobody (ok is false). A ticket that is not this module's,
-// forged or too old is an error, never nobody.
+// onBehalfOf returns for whom the module asks: whom its ticket names, or nobody (ok is false). A ticket that is not this
+// module's, forged or too old is an error, never nobody.
 func (c *caller) onBehalfOf(ctx context.Context) (ticket auth.Ticket, ok bool, err error) {
 	shown := metadata.ValueFromIncomingContext(ctx, wire.MetadataTicket)
 	if len(shown) == 0 {
@@ -52,8 +52,8 @@ func (c *caller) actor(ticket auth.Ticket, known bool) link.Principal {
 	return link.Principal{Kind: link.KindModule, ID: c.manifest.Name, Name: c.manifest.Name}
 }
 
-// denied records that the module asked for what it is not granted. It does not wait: a module must not be able to fill the log with
-// what it is refused, nor be told slowly.
+// denied records that the module asked for what it is not granted. It does not wait: a module must not be able to fill the log
+// with what it is refused, nor be told slowly.
 func (c *caller) denied(ctx context.Context, method string) {
 	ticket, known, _ := c.onBehalfOf(ctx)
 	c.deps.Audit.TryWrite(audit.Entry{

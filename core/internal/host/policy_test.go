@@ -98,6 +98,6 @@ func TestTheManifestIsTheCeiling(t *testing.T) {
 			continue
 		}
 		require.Equal(t, codes.PermissionDenied, status.Code(err), method)
-		require.ErrorContains(t, err, "module shop may not call "+strings.TrimPrefix(method, "/")+" (fix: write grants: { "+needs[0], method)
+		require.ErrorContains(t, err, "module shop may not call "+method[1:]+" (fix: write grants: { "+needs[0], method)
 	}
 }

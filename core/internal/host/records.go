@@ -39,7 +39,8 @@ func (s *auditServer) Write(ctx context.Context, req *corev1.WriteRequest) (*cor
 
 func (s *auditServer) entry(req *corev1.WriteRequest) (audit.Entry, error) {
 	outcome, ok := map[corev1.Outcome]audit.Outcome{
-		corev1.Outcome_OUTCOME_DONE: audit.Done, corev1.Outcome_OUTCOME_DENIED: audit.Denied, corev1.Outcome_OUTCOME_FAILED: audit.Failed,
+		corev1.Outcome_OUTCOME_DONE: audit.Done, corev1.Outcome_OUTCOME_DENIED: audit.Denied,
+		corev1.Outcome_OUTCOME_FAILED: audit.Failed,
 	}[req.GetOutcome()]
 	switch {
 	case req.GetAction() == "":

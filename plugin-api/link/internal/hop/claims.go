@@ -1,7 +1,7 @@
 package hop
 
-// claims are the headers in which proxies that authenticate, and servers behind them, name the caller. To a module they would be a
-// client's own word. Those that end in "-" are beginnings.
+// claims are the headers in which proxies that authenticate, and servers behind them, name the caller. To a module they would be
+// a client's own word. Those that end in "-" are beginnings.
 func claims() []string {
 	return []string{
 		"remote-user", "x-remote-user",
