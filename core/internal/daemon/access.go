@@ -39,7 +39,7 @@ func (d *daemon) ticket(caller auth.Identity, module, requestID string) (string,
 	return d.auth.Mint(&caller, module, requestID), nil
 }
 
-// ruled writes down how the gateway judged a request, as far as there is room: a flood of refused requests must not hold up others.
+// ruled writes down how the gateway judged a request, as far as there is room: a flood of refused ones must not hold up others.
 func (d *daemon) ruled(r gateway.Ruling) {
 	entry := audit.Entry{
 		Actor: r.Principal, Action: "route.call", Resource: r.Module + "/" + r.Route, Outcome: audit.Allowed, RequestID: r.RequestID,

@@ -29,18 +29,20 @@ const (
 // openPeople makes what knows people, what they may do, and what they did. The rooms do not know each other: here one is handed
 // what it needs of another.
 func (d *daemon) openPeople(ctx context.Context) error {
-	core, err := d.storage.Core(), error(nil)
-	if d.audit, err = audit.New(ctx, core, audit.Options{Retention: d.config.Audit.Retention, Log: d.log.Named("audit")}); err != nil {
+	core := d.storage.Core()
+	var err error
+	d.audit, err = audit.New(ctx, core, audit.Options{Retention: d.config.Audit.Retention, Log: d.log.Named("audit")})
+	if err != nil {
 		return err
 	}
-	d.background(d.audit.Run)
+	d.background(ctx, d.audit.Run)
 	d.authz, err = authz.New(ctx, core, authz.Options{
 		Registry: d.permissions, Log: d.log.Named("authz"), Active: identity.Active,
 	})
 	if err != nil {
 		return err
 	}
-	d.background(d.authz.Run)
+	d.background(ctx, d.authz.Run)
 	d.identity, err = identity.New(ctx, core, identity.Options{
 		Leaving: d.leaving, Ended: d.ended, Log: d.log.Named("identity"),
 	})
@@ -54,7 +56,7 @@ func (d *daemon) openPeople(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.background(d.auth.Run)
+	d.background(ctx, d.auth.Run)
 	return d.firstAdministrator(ctx)
 }
 
@@ -73,8 +75,8 @@ func (d *daemon) openCache(context.Context) error {
 }
 
 // background runs something from now until the daemon closes what was opened before it.
-func (d *daemon) background(run func(context.Context) error) {
-	ctx, stop := context.WithCancel(context.Background())
+func (d *daemon) background(ctx context.Context, run func(context.Context) error) {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx) }()
 	d.closing(func() error {

@@ -81,8 +81,8 @@ func only(grant string) *manifest.Manifest {
 	return m
 }
 
-// TestTheManifestIsTheCeiling (G11) calls each method as a module that is granted nothing else, and as one that is granted all but
-// what it takes.
+// TestTheManifestIsTheCeiling (G11) calls each method as a module that is granted nothing else, and as one that is granted all
+// but what it takes.
 func TestTheManifestIsTheCeiling(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
