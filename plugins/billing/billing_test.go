@@ -10,6 +10,7 @@ import (
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/db/dbtest"
 	"github.com/platformd/platformd/plugin-api/plugintest"
+	"github.com/platformd/platformd/plugins/billing/perm"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -24,7 +25,7 @@ func TestReadersChangeNothing(t *testing.T) {
 	t.Parallel()
 	dbtest.Each(t, "billing", func(t *testing.T, database *plugintest.Database) {
 		billing := start(t, database)
-		reader := billing.As(pluginapi.Principal{Kind: "token", ID: "reader"}, "billing.plan.read", "billing.subscription.read")
+		reader := billing.As(pluginapi.Principal{Kind: "token", ID: "reader"}, perm.PlanRead, perm.SubscriptionRead)
 		plan := terms{Name: "Pro", Currency: "EUR", PostLimit: 1}
 		for name, answer := range map[string]*plugintest.Response{
 			"create plan": reader.Post("/plans", plan),

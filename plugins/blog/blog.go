@@ -20,6 +20,7 @@ type config struct {
 // blog is the module's state. What start sets does not change afterwards, so that handlers may run concurrently.
 type blog struct {
 	config    config
+	core      *pluginapi.Core
 	db        *gorm.DB
 	feed      *hub
 	root      string        // where the module's routes begin
@@ -57,7 +58,7 @@ func (b *blog) start(ctx context.Context, core *pluginapi.Core) (err error) {
 	if err := core.Config(&b.config); err != nil {
 		return err
 	}
-	b.root = "/api/v1/" + core.Name
+	b.core, b.root = core, "/api/v1/"+core.Name
 	b.db, err = db.Open(ctx, core)
 	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"gorm.io/gorm"
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
+	"github.com/platformd/platformd/plugins/blog/perm"
 )
 
 // Comment is a row of blog_comments and what clients see of it. It goes when its post does.
@@ -73,15 +75,38 @@ func readComment(r *http.Request) (Comment, error) {
 	return Comment{ID: id, PostID: r.PathValue("id"), Body: said.Body, Author: author.Name, AuthorID: author.ID}, err
 }
 
+// deleteComment is for whoever wrote the comment, and for moderators. What these do to others is written down.
 func (b *blog) deleteComment(w http.ResponseWriter, r *http.Request) error {
-	post, id := r.PathValue("id"), r.PathValue("comment")
-	result := b.db.WithContext(r.Context()).Delete(&Comment{}, "id = ? AND post_id = ?", id, post)
-	if result.Error != nil {
-		return fmt.Errorf("delete comment: %w", result.Error)
+	comment, err := b.findComment(r.Context(), r.PathValue("id"), r.PathValue("comment"))
+	if err != nil {
+		return err
 	}
-	if result.RowsAffected == 0 {
-		return status.Errorf(codes.NotFound, "post %q has no comment %q: GET its comments lists those that are", post, id)
+	own := comment.AuthorID == pluginapi.PrincipalFrom(r.Context()).ID
+	if !own {
+		if err := b.core.Authz.Require(r.Context(), perm.PostModerate); err != nil {
+			return err
+		}
+	}
+	if err := b.db.WithContext(r.Context()).Delete(&comment).Error; err != nil {
+		return fmt.Errorf("delete comment: %w", err)
+	}
+	if !own {
+		action := pluginapi.Action{Name: "comment.delete", Resource: "comment/" + comment.ID, Outcome: pluginapi.Done}
+		if err := b.core.Audit.Write(r.Context(), action); err != nil {
+			b.core.Log.Error("a moderator's deletion is not in the audit log", "comment", comment.ID, "error", err)
+		}
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+func (b *blog) findComment(ctx context.Context, post, id string) (comment Comment, err error) {
+	err = b.db.WithContext(ctx).Take(&comment, "id = ? AND post_id = ?", id, post).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return Comment{}, status.Errorf(codes.NotFound, "post %q has no comment %q: GET its comments lists those that are", post, id)
+	}
+	if err != nil {
+		return Comment{}, fmt.Errorf("find comment: %w", err)
+	}
+	return comment, nil
 }

@@ -11,6 +11,7 @@ import (
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/db/dbtest"
 	"github.com/platformd/platformd/plugin-api/plugintest"
+	"github.com/platformd/platformd/plugins/blog/perm"
 )
 
 func TestCommentLife(t *testing.T) {
@@ -18,7 +19,7 @@ func TestCommentLife(t *testing.T) {
 	dbtest.Each(t, "blog", func(t *testing.T, database *plugintest.Database) {
 		blog := start(t, database)
 		comments := "/posts/" + write(t, blog.Client, "Commented").ID + "/comments"
-		bob := blog.As(pluginapi.Principal{Kind: "token", ID: "tok_2", Name: "Bob"}, "blog.post.create")
+		bob := blog.As(pluginapi.Principal{Kind: "token", ID: "tok_2", Name: "Bob"}, perm.PostCreate)
 
 		answer := bob.Post(comments, map[string]string{"body": "First!"})
 		require.Equal(t, http.StatusCreated, answer.Status)
@@ -31,10 +32,34 @@ func TestCommentLife(t *testing.T) {
 		blog.Get(comments).JSON(&list)
 		require.Equal(t, []Comment{comment}, list.Items)
 
-		moderator := blog.As(pluginapi.Principal{Kind: "token", ID: "tok_3"}, "blog.post.moderate")
-		require.Equal(t, http.StatusForbidden, bob.Delete(comments+"/"+comment.ID).Status)
+		require.Equal(t, http.StatusUnauthorized, blog.Anonymous().Delete(comments+"/"+comment.ID).Status)
+		require.Equal(t, http.StatusNoContent, bob.Delete(comments+"/"+comment.ID).Status, "his own")
+		require.Equal(t, http.StatusNotFound, bob.Delete(comments+"/"+comment.ID).Status)
+		require.Empty(t, blog.Written())
+	})
+}
+
+// TestModeration: others' comments are the moderators' to delete, and what they do is written down.
+func TestModeration(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, "blog", func(t *testing.T, database *plugintest.Database) {
+		blog := start(t, database)
+		comments := "/posts/" + write(t, blog.Client, "Commented").ID + "/comments"
+		var comment Comment
+		blog.Post(comments, map[string]string{"body": "First!"}).JSON(&comment)
+
+		author := blog.As(pluginapi.Principal{Kind: "user", ID: "u_2", Name: "Bob"}, perm.PostCreate, perm.PostDelete)
+		refused := author.Delete(comments + "/" + comment.ID)
+		require.Equal(t, http.StatusForbidden, refused.Status)
+		require.Contains(t, string(refused.Body), perm.PostModerate)
+		require.Empty(t, blog.Written())
+
+		moderator := blog.As(pluginapi.Principal{Kind: "user", ID: "u_3", Name: "Mo"}, perm.PostModerate)
 		require.Equal(t, http.StatusNoContent, moderator.Delete(comments+"/"+comment.ID).Status)
-		require.Equal(t, http.StatusNotFound, moderator.Delete(comments+"/"+comment.ID).Status)
+		require.Equal(t, []plugintest.Written{{
+			Principal: pluginapi.Principal{Kind: "user", ID: "u_3", Name: "Mo"},
+			Action:    pluginapi.Action{Name: "comment.delete", Resource: "comment/" + comment.ID, Outcome: pluginapi.Done},
+		}}, blog.Written())
 	})
 }
 
