@@ -209,3 +209,33 @@ func TestAccessFromTheTerminal(t *testing.T) {
 	require.Contains(t, stderr, "fix:")
 	require.Contains(t, p.cli("audit", "verify"), "nothing was changed")
 }
+
+// TestAccessWithinAModule: a module asks the core in the name of whoever sent the request, and only in theirs.
+func TestAccessWithinAModule(t *testing.T) {
+	t.Parallel()
+	p := start(t, options{modules: []string{"billing", "blog"}})
+	p.setUp()
+	admin := p.login(adminEmail, goodWords).Access
+	sign := func(email string) string {
+		p.ok(http.MethodPost, api+"/users", admin, map[string]any{"email": email, "password": goodWords})
+		p.ok(http.MethodPost, api+"/roles/author/assign", admin, map[string]any{"users": []string{email}})
+		return p.login(email, goodWords).Access
+	}
+	bob, eve := sign("bob@example.com"), sign("eve@example.com")
+	post, _ := p.ok(http.MethodPost, "/api/v1/blog/posts", bob, map[string]string{"title": "Hello", "body": "World"})["id"].(string)
+	comments := "/api/v1/blog/posts/" + post + "/comments/"
+	comment := func() string {
+		id, _ := p.ok(http.MethodPost, comments[:len(comments)-1], bob, map[string]string{"body": "First!"})["id"].(string)
+		return id
+	}
+	own, others := comment(), comment()
+	require.Equal(t, http.StatusNoContent, p.do(http.MethodDelete, comments+own, bob, "").status)
+	denied := p.do(http.MethodDelete, comments+others, eve, "")
+	require.Equal(t, http.StatusForbidden, denied.status)
+	require.Contains(t, denied.body, "blog.post.moderate")
+	require.Equal(t, http.StatusNoContent, p.do(http.MethodDelete, comments+others, admin, "").status)
+	rows, _ := p.ok(http.MethodGet, api+"/audit?action=blog.comment.delete&via=blog", admin, nil)["items"].([]any)
+	require.Len(t, rows, 1)
+	row, _ := rows[0].(map[string]any)
+	require.Equal(t, "comment/"+others, row["resource"])
+}

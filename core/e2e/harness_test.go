@@ -293,9 +293,19 @@ func (p *platform) roundTrip(req *http.Request) answer {
 	return got
 }
 
+// wholeBy sends a request by a client of its own; a transport error fails the test.
+func wholeBy(t *testing.T, client *http.Client, req *http.Request) answer {
+	t.Helper()
+	got, err := exchange(client, req)
+	require.NoError(t, err)
+	return got
+}
+
 // whole sends a request and reads the answer.
-func whole(req *http.Request) (answer, error) {
-	res, err := http.DefaultClient.Do(req)
+func whole(req *http.Request) (answer, error) { return exchange(http.DefaultClient, req) }
+
+func exchange(client *http.Client, req *http.Request) (answer, error) {
+	res, err := client.Do(req)
 	if err != nil {
 		return answer{}, err
 	}

@@ -85,7 +85,8 @@ func asCaller(e admin.Endpoint) func(http.ResponseWriter, *http.Request, auth.Id
 
 func (d *daemon) signinDeps() signin.Deps {
 	return signin.Deps{
-		Auth: d.auth, Identity: d.identity, Audit: d.audit, Administrator: d.administrator, URL: d.url, Log: d.log.Named("signin"),
+		Auth: d.auth, Identity: d.identity, Audit: d.audit, URL: d.url, Log: d.log.Named("signin"),
+		Administrator: d.administrator, Appointed: d.authz.Refresh,
 		Permissions: func(who auth.Identity) ([]string, error) { return d.authz.Held(holder(who)) },
 	}
 }

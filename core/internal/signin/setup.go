@@ -164,6 +164,9 @@ func (s *signin) setup(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 		Email: f.Email, Name: f.Name, Password: &f.Password,
 	}, s.deps.Administrator)
 	s.recordLink(r, "platform.setup", user, err)
+	if err == nil {
+		err = s.deps.Appointed(r.Context())
+	}
 	if err != nil {
 		return reply{w, isForm, setupPage()}.failed(f, err)
 	}

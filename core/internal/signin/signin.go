@@ -31,8 +31,9 @@ type Deps struct {
 	Audit    *audit.Service
 	// Permissions lists what somebody may do.
 	Permissions func(who auth.Identity) ([]string, error)
-	// Administrator makes the first user one.
+	// Administrator makes the first user one, in the transaction that makes the user; Appointed is called after it.
 	Administrator identity.Then
+	Appointed     func(ctx context.Context) error
 	// URL is under which clients reach the platform, without a slash at its end.
 	URL func() string
 	Log hclog.Logger
