@@ -11,7 +11,6 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -135,7 +134,7 @@ func TestAccessByAnotherProvider(t *testing.T) {
 	first.decode(t, &grace)
 	post := p.send(http.MethodPost, "/api/v1/blog/posts", grace.Access, map[string]string{"title": "Hello", "body": "World"})
 	require.Equal(t, http.StatusCreated, post.status, "the provider's group is worth the role author: %s", post.body)
-	require.True(t, strings.Contains(post.body, `"author":"Grace"`), post.body)
+	require.Contains(t, post.body, `"author":"Grace"`)
 
 	other.rotate("second")
 	p.await("a sign-in by the new key", func() bool { return signIn().status == http.StatusOK })
