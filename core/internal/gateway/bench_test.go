@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -58,6 +60,32 @@ func BenchmarkGateway(b *testing.B) {
 				handler.ServeHTTP(w, r)
 			}
 			require.Equal(b, http.StatusOK, w.status)
+		})
+	}
+}
+
+// BenchmarkAdmit is the guard's part of that. What a public route pays is nothing that counts.
+func BenchmarkAdmit(b *testing.B) {
+	deps := newDeps(io.Discard)
+	deps.Log, deps.Platform = hclog.NewNullLogger(), ownTwins()
+	gateway, err := New(deps)
+	require.NoError(b, err)
+	for _, rt := range gateway.own {
+		if rt.Method != http.MethodGet {
+			continue
+		}
+		b.Run(rt.ID, func(b *testing.B) {
+			ctx, cancel := context.WithCancel(b.Context()) // as net/http makes one for each request
+			defer cancel()
+			r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+			if !rt.open() {
+				r.Header["Authorization"] = []string{"Bearer " + goodToken}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err = rt.admit(r)
+			}
+			require.NoError(b, err)
 		})
 	}
 }
