@@ -203,6 +203,8 @@ func TestCleaningDetails(t *testing.T) {
 		"spaces":         {"{ \"a\" :\n[1, 2] }", `{"a":[1,2]}`, false},
 		"as long as can": {fits, fits, false},
 		"too long":       {`{"a":"` + strings.Repeat("x", 9000) + `"}`, `{"text":"{\"a\":\"` + x[:maxText-9] + `…"}`, true},
+		"huge":           {strings.Repeat("x", maxRaw+1), `{"text":"` + x[:maxText-3] + `…"}`, true},
+		"deep":           {strings.Repeat(`[`, maxRaw), `{"text":"` + strings.Repeat("[", maxText-3) + `…"}`, true},
 		"a list":         {`[1]`, `{"text":"[1]"}`, true},
 		"a text":         {`"a"`, `{"text":"\"a\""}`, true},
 		"no JSON":        {"{a\x1b", `{"text":"{a` + "\ufffd" + `"}`, true},
@@ -220,8 +222,8 @@ func TestCleaningDetails(t *testing.T) {
 
 func FuzzClean(f *testing.F) {
 	f.Add("user", "a\x00b\xff", "auth.login", []byte(`{"a":1}`))
-	f.Add("", strings.Repeat("\u202e", 500), "x", []byte("{\"\\ud800\":\"\x7f\"}"))
-	f.Add("k", strings.Repeat("é\\\"", 5000), "", []byte(strings.Repeat(`{"a":`, 5000)))
+	f.Add("", strings.Repeat("\u202e", 70), "x", []byte("{\"\\ud800\":\"\x7f\"}"))
+	f.Add("k", strings.Repeat("é\\\"", 60), "", []byte(strings.Repeat(`{"a":`, 60)))
 	f.Fuzz(func(t *testing.T, kind, text, action string, details []byte) {
 		e := Entry{
 			Actor: link.Principal{Kind: kind, ID: text, Name: text}, Via: text, Action: action, Resource: text,

@@ -19,9 +19,12 @@ import (
 // exec runs SQL as somebody does who has the core's credentials.
 func exec(t *testing.T, db *gorm.DB, statements ...string) {
 	t.Helper()
-	for _, statement := range statements {
-		require.NoError(t, db.WithContext(t.Context()).Exec(statement).Error, statement)
-	}
+	require.NoError(t, db.WithContext(t.Context()).Transaction(func(tx *gorm.DB) error {
+		for _, statement := range statements {
+			require.NoError(t, tx.Exec(statement).Error, statement)
+		}
+		return nil
+	}))
 }
 
 // forge changes rows and makes their own hashes anew, and what was chained to them if all is set.

@@ -14,8 +14,9 @@ import (
 
 // local keeps values in this process.
 type local struct {
-	mu      sync.Mutex // guards modules
+	mu      sync.Mutex // guards what follows
 	modules map[string]*localModule
+	closed  bool
 }
 
 func newLocal() *local { return &local{modules: make(map[string]*localModule)} }
@@ -24,9 +25,13 @@ func (l *local) name() string { return "in process" }
 
 func (l *local) ping(context.Context) error { return nil }
 
+// module makes none once the service is closed, whom nobody would end; then nobody gets as far as to use it.
 func (l *local) module(name string, quota int64) Cache {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
 	m, ok := l.modules[name]
 	if !ok {
 		m = newLocalModule()
@@ -49,6 +54,7 @@ func (l *local) purge(_ context.Context, name string) error {
 func (l *local) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.closed = true
 	for _, m := range l.modules {
 		m.clear()
 		m.values.StopAllGoroutines()
