@@ -192,5 +192,5 @@ func TestNoSocketIsLeft(t *testing.T) {
 			return len(view.Instances) == 1 && view.Instances[0].PID != before
 		})
 	}
-	require.Equal(t, 1, folders(), "one instance, one folder")
+	p.await("the folders of those that are gone to go", func() bool { return folders() == 1 })
 }

@@ -19,10 +19,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const (
-	// cutWithin is what G16 promises, with room for a busy machine.
-	cutWithin = 10*time.Second + 4*time.Second
-)
+// cutWithin is what G16 promises, with room for a busy machine; beside other tests, with more.
+func cutWithin() time.Duration {
+	if full() {
+		return 10*time.Second + 4*time.Second
+	}
+	return 30 * time.Second
+}
 
 // steady is how long an answer may take however fast the machine is without attackers. Beside other tests, which come and go,
 // a comparison with what was measured a few seconds before says little: there it only catches a platform that stands still.
@@ -85,7 +88,7 @@ func TestAttackersAreCut(t *testing.T) {
 	after := p.p99(4) // what else the machine does may have begun, or ended, meanwhile
 	longest := map[string]time.Duration{}
 	for _, a := range all {
-		require.GreaterOrEqual(t, a.held, time.Duration(0), "%s: not cut within %s", a.kind, cutWithin)
+		require.GreaterOrEqual(t, a.held, time.Duration(0), "%s: not cut within %s", a.kind, cutWithin())
 		longest[a.kind] = max(longest[a.kind], a.held.Round(time.Millisecond))
 	}
 	t.Logf("p99 %s before, %s during, %s after the attack; held at most: %v", before, during, after, longest)
@@ -155,7 +158,7 @@ func (a *attacker) attack(t *testing.T, p *platform) {
 	_, _ = io.WriteString(conn, a.says)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for time.Since(began) < cutWithin {
+	for time.Since(began) < cutWithin() {
 		select {
 		case <-cut:
 			a.held = time.Since(began)
@@ -210,7 +213,7 @@ func TestConnectionCaps(t *testing.T) {
 			return 0, err
 		}
 		defer func() { _ = conn.Close() }()
-		_ = conn.SetDeadline(time.Now().Add(cutWithin))
+		_ = conn.SetDeadline(time.Now().Add(cutWithin()))
 		_, _ = io.WriteString(conn, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
 		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil {
