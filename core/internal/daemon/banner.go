@@ -37,7 +37,7 @@ func (d *daemon) banner(ctx context.Context) error {
 		"modules_ready", ready, "modules", len(modules), "config", cmp.Or(info.ConfigFile, "defaults"), "data_dir", info.DataDir,
 		"database", info.Database, "isolation", info.Isolation.String())
 	if setup != "" {
-		d.log.Warn("nobody can sign in yet: make the first administrator", "open", setup, "within", "1h",
+		d.logs.Console.Warn("nobody can sign in yet: make the first administrator", "open", setup, "within", "1h",
 			"again", "platformd setup-link")
 	}
 	return nil

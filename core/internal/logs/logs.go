@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -35,6 +36,8 @@ type Options struct {
 type Log struct {
 	// Logger is for everybody. A module's logger is Logger.Named("module.NAME").
 	Logger hclog.InterceptLogger
+	// Console goes to the output alone: for what whoever watches the start should see, and nobody should find later.
+	Console hclog.Logger
 	// Store holds the newest records.
 	Store *Store
 
@@ -57,10 +60,11 @@ func New(o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	root := hclog.NewInterceptLogger(&hclog.LoggerOptions{
-		Level: level, Output: o.Output, JSONFormat: !text, Color: color, ColorHeaderOnly: true,
-	})
-	l := &Log{Logger: root, Store: newStore(o.Ring), files: &files{dir: o.Dir}}
+	options := hclog.LoggerOptions{
+		Level: level, Output: o.Output, JSONFormat: !text, Color: color, ColorHeaderOnly: true, Mutex: new(sync.Mutex),
+	}
+	root := hclog.NewInterceptLogger(&options)
+	l := &Log{Logger: root, Console: hclog.New(&options), Store: newStore(o.Ring), files: &files{dir: o.Dir}}
 	root.RegisterSink(&sink{root: root, store: l.Store, files: l.files})
 	return l, nil
 }

@@ -279,3 +279,18 @@ func TestUnwritableFile(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	require.Error(t, l.files.write(Core, make([]byte, fileMiB<<20)), "the file is full, and this is a new failure")
 }
+
+func TestTheConsoleIsNotStored(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	l, err := New(Options{Output: &out, Dir: t.TempDir()})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, l.Close()) }()
+	l.Console.Warn("a secret link", "open", "https://x")
+	l.Logger.Info("said to all")
+	require.Contains(t, out.String(), "a secret link")
+	require.Contains(t, out.String(), "said to all")
+	entries := l.Store.Tail(Filter{N: 10})
+	require.Len(t, entries, 1)
+	require.Equal(t, "said to all", entries[0].Message)
+}
