@@ -14,7 +14,7 @@ import (
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/manifest"
-	"github.com/platformd/platformd/plugin-api/wire"
+	"github.com/platformd/platformd/plugin-api/wire/guard"
 	corev1 "github.com/platformd/platformd/proto/platform/core/v1"
 )
 
@@ -36,7 +36,7 @@ type core struct {
 
 func newCore(m *manifest.Manifest, o Options) (*core, error) {
 	const buffer = 64 << 10
-	policies, err := wire.Policies()
+	policies, err := guard.Policies()
 	if err != nil {
 		return nil, err
 	}
@@ -48,13 +48,13 @@ func newCore(m *manifest.Manifest, o Options) (*core, error) {
 	for _, dependency := range o.Dependencies {
 		c.installed[dependency.Name] = dependency
 	}
-	guard := &wire.Guard{Server: c.server, Module: m, Policies: policies}
-	corev1.RegisterRegistryServer(guard, c)
-	corev1.RegisterAuthServer(guard, &authServer{core: c})
-	corev1.RegisterIdentityServer(guard, &identityServer{core: c})
-	corev1.RegisterAuthzServer(guard, &authzServer{core: c})
-	corev1.RegisterAuditServer(guard, &auditServer{core: c})
-	corev1.RegisterCacheServer(guard, &cacheServer{values: map[string]cached{}})
+	registrar := &guard.Registrar{Server: c.server, Module: m, Policies: policies}
+	corev1.RegisterRegistryServer(registrar, c)
+	corev1.RegisterAuthServer(registrar, &authServer{core: c})
+	corev1.RegisterIdentityServer(registrar, &identityServer{core: c})
+	corev1.RegisterAuthzServer(registrar, &authzServer{core: c})
+	corev1.RegisterAuditServer(registrar, &auditServer{core: c})
+	corev1.RegisterCacheServer(registrar, &cacheServer{values: map[string]cached{}})
 	c.served.Go(func() { _ = c.server.Serve(c.listener) }) // it fails only by being stopped
 	return c, nil
 }

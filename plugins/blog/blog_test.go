@@ -47,6 +47,10 @@ func TestEveryRouteNeedsItsPermission(t *testing.T) {
 		blog := start(t, database)
 		somebody := pluginapi.Principal{Kind: "token", ID: "somebody"}
 		for _, route := range declared.Routes {
+			require.Equal(t, http.StatusUnauthorized, blog.Anonymous().Do(route.Method, route.Path, nil).Status, route.ID)
+			if route.ID == "deleteComment" {
+				continue // it finds out itself who may: see TestModeration
+			}
 			var others []string
 			for _, permission := range declared.Permissions {
 				if permission.Name != route.Permission {
@@ -55,7 +59,6 @@ func TestEveryRouteNeedsItsPermission(t *testing.T) {
 			}
 			require.Len(t, others, 4, "route %s has no permission of its own", route.ID)
 			require.Equal(t, http.StatusForbidden, blog.As(somebody, others...).Do(route.Method, route.Path, nil).Status, route.ID)
-			require.Equal(t, http.StatusUnauthorized, blog.Anonymous().Do(route.Method, route.Path, nil).Status, route.ID)
 		}
 	})
 }

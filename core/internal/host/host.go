@@ -17,7 +17,7 @@ import (
 	"github.com/platformd/platformd/core/internal/cache"
 	"github.com/platformd/platformd/core/internal/identity"
 	"github.com/platformd/platformd/plugin-api/manifest"
-	"github.com/platformd/platformd/plugin-api/wire"
+	"github.com/platformd/platformd/plugin-api/wire/guard"
 	corev1 "github.com/platformd/platformd/proto/platform/core/v1"
 )
 
@@ -47,7 +47,7 @@ type Host struct {
 
 // New fails if a method of the protocol has no policy.
 func New(deps Deps) (*Host, error) {
-	policies, err := wire.Policies()
+	policies, err := guard.Policies()
 	if err != nil {
 		return nil, fmt.Errorf("read the policies of the core's services: %w", err)
 	}
@@ -58,7 +58,7 @@ func New(deps Deps) (*Host, error) {
 func (h *Host) Services(m *manifest.Manifest) func(*grpc.Server) {
 	return func(server *grpc.Server) {
 		c := &caller{deps: h.deps, manifest: m}
-		g := &wire.Guard{Server: server, Module: m, Policies: h.policies, Answer: c.answer, Denied: c.denied}
+		g := &guard.Registrar{Server: server, Module: m, Policies: h.policies, Answer: c.answer, Denied: c.denied}
 		corev1.RegisterRegistryServer(g, &registryServer{caller: c})
 		corev1.RegisterAuthServer(g, &authServer{caller: c})
 		corev1.RegisterIdentityServer(g, &identityServer{caller: c})

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/platformd/platformd/plugin-api/manifest"
-	"github.com/platformd/platformd/plugin-api/wire"
+	"github.com/platformd/platformd/plugin-api/wire/guard"
 )
 
 // expected reads testdata/policies.txt: method → what it needs.
@@ -32,7 +32,7 @@ func expected(t *testing.T) map[string][2]string {
 
 func TestEveryMethodHasItsPolicy(t *testing.T) {
 	t.Parallel()
-	policies, err := wire.Policies()
+	policies, err := guard.Policies()
 	require.NoError(t, err)
 	want := expected(t)
 	require.Equal(t, slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(policies)))

@@ -1,4 +1,8 @@
-package wire
+// Package guard answers what a module asks of the core as far as the module's manifest grants it, by the policies that the protocol
+// itself states. The core uses it, and so does package plugintest, so that a test is refused what production would refuse.
+//
+// It must not be imported by the SDK: it knows manifests, which a module's binary need not link.
+package guard
 
 import (
 	"context"
@@ -66,8 +70,8 @@ func wanted(p *corev1.Policy) string {
 	return fmt.Sprintf("grants: { %s: true }", p.GetGrant())
 }
 
-// Guard registers the core's services for one module: each method is answered only as far as the module's manifest grants it.
-type Guard struct {
+// Registrar registers the core's services for one module: each method is answered only as far as the module's manifest grants it.
+type Registrar struct {
 	Server   grpc.ServiceRegistrar
 	Module   *manifest.Manifest
 	Policies map[string]*corev1.Policy
@@ -79,7 +83,7 @@ type Guard struct {
 
 // RegisterService implements grpc.ServiceRegistrar. What has no policy could not be judged, so it is not served at all; nor are
 // streams, which no policy speaks of yet.
-func (g *Guard) RegisterService(desc *grpc.ServiceDesc, impl any) {
+func (g *Registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	guarded := *desc
 	guarded.Methods, guarded.Streams = nil, nil
 	for _, method := range desc.Methods {
@@ -95,7 +99,7 @@ func (g *Guard) RegisterService(desc *grpc.ServiceDesc, impl any) {
 // handler is that of grpc.MethodDesc.
 type handler = func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error)
 
-func (g *Guard) guarded(policy *corev1.Policy, method string, next handler) handler {
+func (g *Registrar) guarded(policy *corev1.Policy, method string, next handler) handler {
 	return func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 		if !policy.GetOpen() && !g.Module.Grants.Holds(policy.GetGrant(), policy.GetAccess()) {
 			if g.Denied != nil {
