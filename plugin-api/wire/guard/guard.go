@@ -1,5 +1,5 @@
 // Package guard answers what a module asks of the core as far as the module's manifest grants it, by the policies that the
-// protocol itself states. The core uses it, and so does package plugintest, so that a test is refused what production would refuse.
+// protocol itself states. The core uses it, and so does package plugintest: a test is refused what production would refuse.
 //
 // It must not be imported by the SDK: it knows manifests, which a module's binary need not link.
 package guard
