@@ -196,11 +196,11 @@ func (s *Server) classify(c *net.UnixConn) {
 		return
 	}
 	_ = c.SetReadDeadline(time.Time{})
-	hop.Widen(c)
 	if p.role == roleSide {
 		s.sides.add(p, c)
 		return
 	}
+	hop.SetBuffer(c, hop.Wide)
 	s.serveLink(c)
 }
 

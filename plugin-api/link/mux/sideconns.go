@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/platformd/platformd/plugin-api/link/internal/hop"
 )
 
 var (
@@ -18,11 +20,16 @@ var (
 // sidePatience bounds the wait for a side connection: it may break before it says whom it is for.
 const sidePatience = time.Second
 
+// maxWide bounds the side connections in use that have wide buffers. What waits in them counts as the module's memory, so a
+// hundred clients that read slowly would otherwise use up 256 MiB.
+const maxWide = 16
+
 // sideConn is the module's end of a side connection.
 type sideConn struct {
 	id       uint32
 	conn     *net.UnixConn
 	exchange uint32 // that it serves; guarded by sideConns.mu
+	buffer   int    // bytes, 0 as the kernel has it; guarded by sideConns.mu
 }
 
 // chunk is what write needs room for. It must not be the connection's: as soon as the core has the last byte of an answer, the
@@ -154,6 +161,19 @@ func (p *sideConns) free(id uint32, keep bool) {
 func (p *sideConns) use(c *sideConn, exchange uint32) {
 	c.exchange = exchange
 	p.busy[c.id] = c
+	c.resize(len(p.busy))
+}
+
+// resize gives c its buffer as one of so many in use.
+func (c *sideConn) resize(inUse int) {
+	bytes := hop.Narrow
+	if inUse <= maxWide {
+		bytes = hop.Wide
+	}
+	if c.buffer != bytes {
+		c.buffer = bytes
+		hop.SetBuffer(c.conn, bytes)
+	}
 }
 
 func (p *sideConns) stopWaiting(exchange uint32) {

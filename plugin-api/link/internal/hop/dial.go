@@ -13,8 +13,15 @@ const (
 	// dialPatience bounds the wait for room in the module's accept queue, dialPause is the time between two looks.
 	dialPatience = time.Second
 	dialPause    = 2 * time.Millisecond
-	// socketBuffer is what the kernel may hold for a connection that carries large bodies, in bytes.
-	socketBuffer = 1 << 20
+)
+
+// What the kernel may hold for a connection, in bytes. Linux doubles it, for what it needs itself, and counts it as the
+// sender's memory.
+const (
+	// Wide is for large bodies.
+	Wide = 1 << 20
+	// Narrow is for one of very many connections, whose readers may all be slow.
+	Narrow = 32 << 10
 )
 
 // Dialer connects the core to a module's data socket.
@@ -54,13 +61,12 @@ func (d *Dialer) admit(dialled net.Conn) (*net.UnixConn, error) {
 			return nil, fmt.Errorf("check who listens on the module's data socket: %w", err)
 		}
 	}
-	Widen(unix)
+	SetBuffer(unix, Wide)
 	return unix, nil
 }
 
-// Widen gives a connection the buffers that large bodies want, as far as the kernel allows. Of a unix socket only the
-// sender's counts.
-func Widen(c *net.UnixConn) { _ = c.SetWriteBuffer(socketBuffer) }
+// SetBuffer gives a connection its send buffer, as far as the kernel allows. Of a unix socket only the sender's counts.
+func SetBuffer(c *net.UnixConn, bytes int) { _ = c.SetWriteBuffer(bytes) }
 
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
