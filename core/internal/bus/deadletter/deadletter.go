@@ -110,8 +110,9 @@ func (s *Store) Purge(ctx context.Context, f Filter) (count int64, err error) {
 // has it: one that it forgets too late, because the daemon is killed in between, is delivered twice. It returns how many; on an
 // error the others stay.
 func (s *Store) Retry(ctx context.Context, f Filter, redeliver func(context.Context, string, bus.Event) error) (done int, err error) {
+	began := s.db.NowFunc()
 	for {
-		letters, err := s.oldest(ctx, f)
+		letters, err := s.oldest(ctx, f, began)
 		if err != nil || len(letters) == 0 {
 			return done, err
 		}
@@ -130,12 +131,11 @@ func (s *Store) Retry(ctx context.Context, f Filter, redeliver func(context.Cont
 // page is how many letters Retry takes at a time.
 const page = 100
 
-// oldest returns the letters that Retry is to begin with. Those that die again meanwhile are younger than its first look, and
-// must not be taken: it would never end.
-func (s *Store) oldest(ctx context.Context, f Filter) (letters []bus.DeadLetter, err error) {
+// oldest returns the letters that Retry is to begin with. One that dies again meanwhile is not taken: Retry would never end.
+func (s *Store) oldest(ctx context.Context, f Filter, until time.Time) (letters []bus.DeadLetter, err error) {
 	err = s.do(ctx, "list", func(db *gorm.DB) error {
 		var rows []row
-		if err := f.in(db).Order("died_at, id").Limit(page).Find(&rows).Error; err != nil {
+		if err := f.in(db).Where("died_at <= ?", until.UTC()).Order("died_at, id").Limit(page).Find(&rows).Error; err != nil {
 			return err
 		}
 		for _, r := range rows {
@@ -205,11 +205,16 @@ func rowOf(l bus.DeadLetter) row {
 	module, _, _ := strings.Cut(l.Subscription, ":")
 	e := l.Event
 	return row{
-		ID: l.ID, Subscription: l.Subscription, Module: module, Reason: l.Failure.Reason, Error: l.Failure.Error,
-		Attempts: l.Attempts, DiedAt: l.At.UTC(), EventID: e.ID, Source: e.Source, Type: e.Type, Version: e.Version,
-		Subject: e.Subject, PartitionKey: e.Key, OccurredAt: e.Time.UTC(), ContentType: e.ContentType, Data: e.Data,
-		TraceParent: e.TraceParent,
+		ID: text(l.ID), Subscription: text(l.Subscription), Module: text(module), Reason: text(l.Failure.Reason),
+		Error: text(l.Failure.Error), Attempts: l.Attempts, DiedAt: l.At.UTC(), EventID: text(e.ID), Source: text(e.Source),
+		Type: text(e.Type), Version: e.Version, Subject: text(e.Subject), PartitionKey: text(e.Key), OccurredAt: e.Time.UTC(),
+		ContentType: text(e.ContentType), Data: e.Data, TraceParent: text(e.TraceParent),
 	}
+}
+
+// text is what PostgreSQL takes: a letter may be about what is no event at all, and must be kept nevertheless.
+func text(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 func (r *row) letter() bus.DeadLetter {
