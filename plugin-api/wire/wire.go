@@ -53,6 +53,7 @@ func Serving(newServer func(*plugin.GRPCBroker) modulev1.ModuleServer) plugin.Pl
 // Conn is the core's end of one module's process.
 type Conn struct {
 	Module modulev1.ModuleClient
+	Events modulev1.EventsClient
 	Broker *plugin.GRPCBroker
 }
 
@@ -71,5 +72,7 @@ func (g *glue) GRPCServer(broker *plugin.GRPCBroker, s *grpc.Server) error {
 
 // GRPCClient implements plugin.GRPCPlugin for the core's half.
 func (g *glue) GRPCClient(_ context.Context, broker *plugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
-	return &Conn{Module: modulev1.NewModuleClient(conn), Broker: broker}, nil
+	return &Conn{
+		Module: modulev1.NewModuleClient(conn), Events: modulev1.NewEventsClient(conn), Broker: broker,
+	}, nil
 }

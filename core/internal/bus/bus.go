@@ -114,6 +114,21 @@ const (
 	Released
 )
 
+// String is for metrics.
+func (f Fate) String() string {
+	switch f {
+	case Acked:
+		return "acked"
+	case Retried:
+		return "retried"
+	case Died:
+		return "died"
+	case Released:
+		return "released"
+	}
+	return "unknown"
+}
+
 // Failure says why a delivery was not acknowledged.
 type Failure struct {
 	// Reason is one of the Reason constants.

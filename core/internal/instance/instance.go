@@ -40,6 +40,7 @@ type Instance struct {
 
 	client *plugin.Client
 	module modulev1.ModuleClient
+	events modulev1.EventsClient
 	broker *plugin.GRPCBroker
 	link   atomic.Uint32 // the version that the module offers
 	data   transport
