@@ -48,6 +48,7 @@ func (m *Manifest) problems() Errors {
 	m.checkPermissions(&errs)
 	m.checkRoutes(&errs)
 	m.checkGrants(&errs)
+	m.checkEvents(&errs)
 	m.checkMigrations(&errs)
 	m.checkRuntime(&errs)
 	if m.Config != nil {

@@ -75,6 +75,7 @@ func (s *Server) migrate(ctx context.Context) error {
 	}
 	offer := manifest.Offer{
 		Routes: described.GetRoutes(), Mount: described.GetMount(), Migrations: described.GetMigrations(),
+		Subscriptions: described.GetSubscriptions(),
 	}
 	if err := s.manifest.Compare(offer); err != nil {
 		return err
