@@ -53,39 +53,45 @@ type Subscription struct {
 type Bridge struct {
 	Deps
 	metrics *metrics
-	relays  map[string]*relay // by module; not changed after New
-	modules []Module
+
+	mu     sync.Mutex
+	relays map[string]*relay // by module
 }
 
-// New returns the bridge for these modules. Nothing happens before Run.
-func New(deps Deps, modules []Module) *Bridge {
+// New returns a bridge that does nothing before Run.
+func New(deps Deps) *Bridge {
 	if deps.Log == nil {
 		deps.Log = hclog.NewNullLogger()
 	}
-	b := &Bridge{Deps: deps, metrics: newMetrics(deps.Metrics), relays: make(map[string]*relay), modules: modules}
-	for _, m := range modules {
-		if m.Outbox {
-			b.relays[m.Name] = newRelay(b, m.Name)
-		}
-	}
-	return b
+	return &Bridge{Deps: deps, metrics: newMetrics(deps.Metrics), relays: map[string]*relay{}}
 }
 
-// Run works until ctx ends, and returns when every delivery that had begun is finished.
-func (b *Bridge) Run(ctx context.Context) {
+// Run works for these modules until ctx ends, and returns when every delivery that had begun is finished. It is called once.
+func (b *Bridge) Run(ctx context.Context, modules []Module) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	all.Go(func() { b.keepDead(ctx) })
-	for _, m := range b.modules {
+	for _, m := range modules {
 		all.Go(func() { b.serve(ctx, m) })
-	}
-	for _, r := range b.relays {
-		all.Go(func() { r.run(ctx) })
+		if m.Outbox {
+			r := b.addRelay(m.Name)
+			all.Go(func() { r.run(ctx) })
+		}
 	}
 }
 
-// Wake has the outbox of a module looked at now. It returns at once, and is no error for a module without one.
+func (b *Bridge) addRelay(module string) *relay {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := newRelay(b, module)
+	b.relays[module] = r
+	return r
+}
+
+// Wake has the outbox of a module looked at now. It returns at once, and does nothing for a module without one.
 func (b *Bridge) Wake(module string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if r := b.relays[module]; r != nil {
 		r.wake()
 	}
@@ -93,6 +99,8 @@ func (b *Bridge) Wake(module string) {
 
 // Backlog tells how many events wait in the outbox of each module that has one.
 func (b *Bridge) Backlog() map[string]int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	backlog := make(map[string]int64, len(b.relays))
 	for name, r := range b.relays {
 		backlog[name] = r.backlog.Load()
