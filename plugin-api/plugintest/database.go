@@ -25,5 +25,6 @@ func onTheWire(d pluginapi.Database) *modulev1.Database {
 	return &modulev1.Database{
 		Driver: d.Driver, Source: d.Source, TablePrefix: d.TablePrefix, MaxConns: int32(d.MaxConns),
 		RootCertificates: d.RootCertificates, Ledger: d.Ledger,
+		Events: d.Events,
 	}
 }

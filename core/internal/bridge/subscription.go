@@ -9,11 +9,10 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/platformd/platformd/core/internal/bus"
 	"github.com/platformd/platformd/core/internal/instance"
-	corev1 "github.com/platformd/platformd/proto/platform/core/v1"
+	"github.com/platformd/platformd/plugin-api/wire"
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
@@ -108,7 +107,7 @@ func (c *consumer) handle(ctx context.Context, ended <-chan struct{}, d bus.Deli
 	defer inst.ReleaseStream()
 	ctx, cancel := context.WithTimeout(ctx, c.subscription.Timeout)
 	defer cancel()
-	answer, err := inst.HandleEvent(ctx, request(c.subscription.Pattern, d))
+	answer, err := inst.Handle(ctx, request(c.subscription.Pattern, d))
 	switch {
 	case err == nil && answer.GetError() == "":
 		return bus.Ack()
@@ -170,10 +169,6 @@ func (c *consumer) failed(d bus.Delivery, err error) bus.Verdict {
 func request(pattern string, d bus.Delivery) *modulev1.HandleRequest {
 	return &modulev1.HandleRequest{
 		Subscription: pattern, Attempt: int32(min(d.Attempt, 1<<30)), //nolint:gosec // bounded
-		Event: &corev1.Event{
-			Id: d.Event.ID, Source: d.Event.Source, Type: d.Event.Type, Version: int32(d.Event.Version), //nolint:gosec // checked
-			Subject: d.Event.Subject, Key: d.Event.Key, Time: timestamppb.New(d.Event.Time), ContentType: d.Event.ContentType,
-			Data: d.Event.Data, Traceparent: d.Event.TraceParent,
-		},
+		Event: wire.EventOnTheWire(d.Event),
 	}
 }

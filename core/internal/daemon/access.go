@@ -27,7 +27,7 @@ func (d *daemon) openHost(context.Context) (err error) {
 }
 
 func (d *daemon) services(mod *supervisor.Module) func(*grpc.Server) {
-	return d.host.Services(mod.Manifest)
+	return d.host.Services(mod.Manifest, mod.Publishing)
 }
 
 func holder(who auth.Identity) authz.Holder {

@@ -27,6 +27,7 @@ func (d *daemon) lend(ctx context.Context, mod *supervisor.Module, inst *instanc
 		return nil, notItsFault(err)
 	}
 	inst.OnEnd(login.Release)
+	login.Database.Events = mod.Manifest.Events.Any()
 	return onTheWire(login.Database), nil
 }
 
@@ -112,5 +113,6 @@ func onTheWire(d storage.Database) *modulev1.Database {
 	return &modulev1.Database{
 		Driver: d.Driver, Source: d.Source, TablePrefix: d.TablePrefix, MaxConns: int32(d.MaxConns), //nolint:gosec // config's limit
 		RootCertificates: d.RootCertificates, Ledger: d.Ledger,
+		Events: d.Events,
 	}
 }

@@ -42,8 +42,3 @@ func (i *Instance) Watch(ctx context.Context) error {
 	}
 	return err
 }
-
-// HandleEvent has the module handle an event. The caller has acquired the instance from the Registry.
-func (i *Instance) HandleEvent(ctx context.Context, req *modulev1.HandleRequest) (*modulev1.HandleResponse, error) {
-	return i.events.Handle(ctx, req)
-}

@@ -95,6 +95,11 @@ func (i *Instance) Migrate(ctx context.Context, req *modulev1.MigrateRequest) (*
 	return i.module.Migrate(ctx, req)
 }
 
+// Handle has the module handle one event, within ctx, and returns what came of it. An error says that nothing is known of that.
+func (i *Instance) Handle(ctx context.Context, req *modulev1.HandleRequest) (*modulev1.HandleResponse, error) {
+	return i.events.Handle(ctx, req)
+}
+
 // Init hands the module its configuration, its data socket and its connection to the core, and returns when it can serve.
 // Of req only Name, Version, Config and Database are read.
 func (i *Instance) Init(ctx context.Context, req *modulev1.InitRequest) error {
