@@ -23,6 +23,8 @@ type Deps struct {
 	Instances *instance.Registry
 	// Keep puts a dead letter where operators find it.
 	Keep func(context.Context, bus.DeadLetter) error
+	// Admit returns an event from a module's outbox as the module may publish it. An error says why it may not.
+	Admit func(module string, e bus.Event) (bus.Event, error)
 	// OpenOutbox opens the outbox of a module.
 	OpenOutbox func(ctx context.Context, module string) (Outbox, error)
 	// Metrics gets the counters; nil: nobody counts.
@@ -111,18 +113,20 @@ func (b *Bridge) Backlog() map[string]int64 {
 // keepDead moves dead letters from the bus to where operators find them.
 func (b *Bridge) keepDead(ctx context.Context) {
 	for again := b.newRetry(); ; {
-		err := b.Bus.DeadLetters(ctx, func(ctx context.Context, l bus.DeadLetter) error {
-			if err := b.Keep(ctx, l); err != nil {
-				return err
-			}
-			b.metrics.dead.WithLabelValues(l.Subscription, l.Failure.Reason).Inc()
-			b.Log.Warn("an event became a dead letter", "id", l.ID, "subscription", l.Subscription, "event", l.Event.ID, "type",
-				l.Event.Type, "reason", l.Failure.Reason, "attempts", l.Attempts, "error", l.Failure.Error,
-				"fix", "see what is wrong: platformd dlq show "+l.ID+"; then: platformd dlq retry "+l.ID)
-			return nil
-		})
+		err := b.Bus.DeadLetters(ctx, b.keep)
 		if ctx.Err() != nil || !again.wait(ctx, "collect dead letters", err) {
 			return
 		}
 	}
+}
+
+func (b *Bridge) keep(ctx context.Context, l bus.DeadLetter) error {
+	if err := b.Keep(ctx, l); err != nil {
+		return err
+	}
+	b.metrics.dead.WithLabelValues(l.Subscription, l.Failure.Reason).Inc()
+	b.Log.Warn("an event became a dead letter", "id", l.ID, "subscription", l.Subscription, "event", l.Event.ID, "type",
+		l.Event.Type, "reason", l.Failure.Reason, "attempts", l.Attempts, "error", l.Failure.Error,
+		"fix", "see what is wrong: platformd dlq show "+l.ID+"; then: platformd dlq retry "+l.ID)
+	return nil
 }

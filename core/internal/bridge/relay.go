@@ -114,22 +114,59 @@ func (r *relay) batch(ctx context.Context, box Outbox) (n int, err error) {
 	if err != nil || len(events) == 0 {
 		return 0, err
 	}
-	list := make([]bus.Event, len(events))
-	for i, e := range events {
+	admitted, refused, err := r.admit(ctx, events)
+	if err != nil {
+		return 0, err
+	}
+	list := make([]bus.Event, len(admitted))
+	for i, e := range admitted {
 		list[i] = e.Event
 	}
-	publishing, cancel := context.WithTimeout(ctx, publishWait)
-	defer cancel()
-	done, failed := r.sort(events, r.bridge.Bus.Publish(publishing, list))
-	if len(done) > 0 {
-		removing, cancel := context.WithTimeout(context.WithoutCancel(ctx), outboxWait)
+	var errs []error
+	if len(list) > 0 {
+		publishing, cancel := context.WithTimeout(ctx, publishWait)
 		defer cancel()
-		if err := box.Remove(removing, done); err != nil {
-			return 0, errors.Join(failed, fmt.Errorf("forget %d published events: %w", len(done), err))
-		}
-		r.backlog.Add(-int64(len(done)))
+		errs = r.bridge.Bus.Publish(publishing, list)
+	}
+	done, failed := r.sort(admitted, errs)
+	if err := r.forget(ctx, box, append(done, refused...)); err != nil {
+		return 0, errors.Join(failed, err)
 	}
 	return len(events), failed
+}
+
+// admit sorts out what the module may not publish. Nobody waits for an answer that could say so: it becomes a dead letter.
+func (r *relay) admit(ctx context.Context, events []Outgoing) (admitted []Outgoing, refused []int64, err error) {
+	for _, e := range events {
+		allowed, why := r.bridge.Admit(r.module, e.Event)
+		if why == nil {
+			admitted = append(admitted, Outgoing{e.Seq, allowed})
+			continue
+		}
+		letter := bus.DeadLetter{
+			ID: fmt.Sprintf("outbox-%s-%d", r.module, e.Seq), Event: e.Event, At: time.Now().UTC(), Attempts: 1,
+			Failure: bus.Failure{Reason: bus.ReasonRefused, Error: why.Error()},
+		}
+		if err := r.bridge.keep(ctx, letter); err != nil {
+			return nil, nil, fmt.Errorf("keep a refused event: %w", err)
+		}
+		r.bridge.metrics.relayed.WithLabelValues(r.module, bus.ReasonRefused).Inc()
+		refused = append(refused, e.Seq)
+	}
+	return admitted, refused, nil
+}
+
+func (r *relay) forget(ctx context.Context, box Outbox, seqs []int64) error {
+	if len(seqs) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outboxWait)
+	defer cancel()
+	if err := box.Remove(ctx, seqs); err != nil {
+		return fmt.Errorf("forget %d published events: %w", len(seqs), err)
+	}
+	r.backlog.Add(-int64(len(seqs)))
+	return nil
 }
 
 func (r *relay) next(ctx context.Context, box Outbox) ([]Outgoing, error) {

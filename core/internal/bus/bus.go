@@ -144,6 +144,7 @@ const (
 	ReasonVersion   = "version"         // of a version that the module does not know yet
 	ReasonAbandoned = "abandoned"       // whoever had it was killed or cut off too often
 	ReasonMalformed = "malformed_event" // what came is no event
+	ReasonRefused   = "refused"         // out of an outbox: the manifest does not let the module publish it; it has no subscription
 )
 
 // Ack ends a delivery: it has had its effect.
