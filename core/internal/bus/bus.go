@@ -111,6 +111,7 @@ const (
 	Acked Fate = iota
 	Retried
 	Died
+	Released
 )
 
 // Failure says why a delivery was not acknowledged.
@@ -138,6 +139,10 @@ func Retry(after time.Duration, why Failure) Verdict {
 	return Verdict{fate: Retried, after: after, why: why}
 }
 
+// Release gives the delivery back as if it had not been begun: it comes again at once, to whoever consumes, with the same attempt
+// and in its place among those of its key. It is for who cannot handle it now.
+func Release() Verdict { return Verdict{fate: Released} }
+
 // Dead makes a dead letter of the delivery.
 func Dead(why Failure) Verdict { return Verdict{fate: Died, why: why} }
 
@@ -147,7 +152,7 @@ func (v Verdict) Fate() Fate { return v.fate }
 // After is how long a Retried delivery waits.
 func (v Verdict) After() time.Duration { return v.after }
 
-// Why says what went wrong, unless the fate is Acked.
+// Why says what went wrong, if anything did.
 func (v Verdict) Why() Failure { return v.why }
 
 // DeadLetter is a delivery that came to nothing.

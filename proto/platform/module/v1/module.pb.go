@@ -120,7 +120,9 @@ type DescribeResponse struct {
 	// Version of the SDK the binary was built with; for people, never for decisions.
 	Sdk string `protobuf:"bytes,4,opt,name=sdk,proto3" json:"sdk,omitempty"`
 	// Version of the link that the data socket speaks besides HTTP/1.1; 0 if none. A core that does not know it speaks HTTP/1.1.
-	Link          uint32 `protobuf:"varint,5,opt,name=link,proto3" json:"link,omitempty"`
+	Link uint32 `protobuf:"varint,5,opt,name=link,proto3" json:"link,omitempty"`
+	// Patterns of the manifest's events.subscribes that the module has a handler for, sorted.
+	Subscriptions []string `protobuf:"bytes,6,rep,name=subscriptions,proto3" json:"subscriptions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -188,6 +190,13 @@ func (x *DescribeResponse) GetLink() uint32 {
 		return x.Link
 	}
 	return 0
+}
+
+func (x *DescribeResponse) GetSubscriptions() []string {
+	if x != nil {
+		return x.Subscriptions
+	}
+	return nil
 }
 
 // Database is where a module's own data lives. It travels on the handshake connection only.
@@ -833,7 +842,7 @@ var File_platform_module_v1_module_proto protoreflect.FileDescriptor
 const file_platform_module_v1_module_proto_rawDesc = "" +
 	"\n" +
 	"\x1fplatform/module/v1/module.proto\x12\x12platform.module.v1\"\x11\n" +
-	"\x0fDescribeRequest\"\x86\x01\n" +
+	"\x0fDescribeRequest\"\xac\x01\n" +
 	"\x10DescribeResponse\x12\x16\n" +
 	"\x06routes\x18\x01 \x03(\tR\x06routes\x12\x14\n" +
 	"\x05mount\x18\x02 \x01(\bR\x05mount\x12\x1e\n" +
@@ -841,7 +850,8 @@ const file_platform_module_v1_module_proto_rawDesc = "" +
 	"migrations\x18\x03 \x03(\tR\n" +
 	"migrations\x12\x10\n" +
 	"\x03sdk\x18\x04 \x01(\tR\x03sdk\x12\x12\n" +
-	"\x04link\x18\x05 \x01(\rR\x04link\"\xbf\x01\n" +
+	"\x04link\x18\x05 \x01(\rR\x04link\x12$\n" +
+	"\rsubscriptions\x18\x06 \x03(\tR\rsubscriptions\"\xbf\x01\n" +
 	"\bDatabase\x12\x16\n" +
 	"\x06driver\x18\x01 \x01(\tR\x06driver\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12!\n" +

@@ -49,7 +49,7 @@ type ModuleClient interface {
 	// Watch stays open for as long as the module works: its end tells the core, before any probe could, that the module is
 	// gone or has hung up. The module need not send anything. A module that does not offer it is found out by Health alone.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
-	// Drain asks the module to finish what runs and to start nothing new of its own accord.
+	// Drain asks the module to finish what runs, events included, and to start nothing new of its own accord.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
 	// Stop releases what Init acquired; the process exits soon after the answer.
 	Stop(ctx context.Context, in *StopRequest, opts ...grpc.CallOption) (*StopResponse, error)
@@ -160,7 +160,7 @@ type ModuleServer interface {
 	// Watch stays open for as long as the module works: its end tells the core, before any probe could, that the module is
 	// gone or has hung up. The module need not send anything. A module that does not offer it is found out by Health alone.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
-	// Drain asks the module to finish what runs and to start nothing new of its own accord.
+	// Drain asks the module to finish what runs, events included, and to start nothing new of its own accord.
 	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
 	// Stop releases what Init acquired; the process exits soon after the answer.
 	Stop(context.Context, *StopRequest) (*StopResponse, error)
