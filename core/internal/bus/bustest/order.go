@@ -22,6 +22,7 @@ func ordering() map[string]func(*place) {
 		"a killed daemon's keys stay in order":    killedKeepsOrder,
 		"nothing puts effects out of their order": effects,
 		"redelivered events do not overtake":      redeliveredOrder,
+		"what is given back keeps its place":      releasedKeepsPlace,
 	}
 }
 
@@ -154,6 +155,8 @@ func effects(p *place) {
 	publisher, s := p.ordered()
 	handle := func(_ context.Context, d bus.Delivery) bus.Verdict {
 		switch rand.IntN(12) {
+		case 2:
+			return bus.Release()
 		case 0:
 			return bus.Retry(time.Duration(rand.IntN(20))*time.Millisecond, because("not yet"))
 		case 1:
@@ -201,4 +204,27 @@ func redeliveredOrder(p *place) {
 	in := p.receive(b, s, nil)
 	in.wait(p, 3)
 	require.Equal(p.T, ids(events), in.ids())
+}
+
+func releasedKeepsPlace(p *place) {
+	a, s := p.ordered()
+	b := p.daemon()
+	events := some(20, "blog.post.made", "one")
+	p.publish(a, events...)
+	var mu sync.Mutex
+	before := map[string]int{}
+	taken := newBox[string]()
+	for _, via := range []bus.Bus{a, b} {
+		p.consume(via, s, bus.Consumer{Concurrency: 4, Handle: func(_ context.Context, d bus.Delivery) bus.Verdict {
+			mu.Lock()
+			defer mu.Unlock()
+			before[d.Event.ID]++
+			if before[d.Event.ID] < 3 {
+				return bus.Release()
+			}
+			taken.put(d.Event.ID)
+			return bus.Ack()
+		}})
+	}
+	require.Equal(p.T, ids(events), taken.wait(p, 20))
 }
