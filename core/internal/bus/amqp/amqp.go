@@ -35,7 +35,7 @@ type Options struct {
 	// Exchange is the beginning of the name of all that the bus has on the broker; "" is platformd. Installations that share a
 	// virtual host must differ in it, and the daemons of one must not.
 	Exchange string
-	// Ledger remembers what each module subscribed to; nil remembers it as long as the bus is open.
+	// Ledger remembers what each module subscribed to; nil remembers what this bus has declared, as long as it is open.
 	Ledger Ledger
 	// Log is where outages are told; nil is nowhere.
 	Log hclog.Logger
@@ -45,18 +45,29 @@ type Options struct {
 	Heartbeat time.Duration
 }
 
-// A Ledger remembers the subscriptions of each module, for all daemons of an installation and beyond their ends: a broker cannot
-// be asked which queues it has, so those of a subscription that is gone are only found by what is written here. What a module
-// has not Put yet is no subscriptions.
+// A Ledger remembers the subscriptions of all modules, for all daemons of an installation and beyond their ends: a broker cannot
+// be asked which queues it has, so those of a subscription that is gone are only found by what is written here. It is a table with
+// a row for each Subscription.ID; its methods are safe for concurrent use, by several daemons too.
 type Ledger interface {
-	Get(ctx context.Context, module string) ([]bus.Subscription, error)
-	Put(ctx context.Context, module string, subscriptions []bus.Subscription) error
+	All(ctx context.Context) ([]Entry, error)
+	// Put writes rows; one that is there is overwritten.
+	Put(ctx context.Context, entries []Entry) error
+	// Remove removes rows, by their ID. One that is not there is gone already.
+	Remove(ctx context.Context, entries []Entry) error
+}
+
+// Entry is a row of a Ledger.
+type Entry struct {
+	bus.Subscription
+	// Going is set when it is not wanted any more, and its queues may still be there.
+	Going bool
 }
 
 // Bus is a bus.Bus.
 type Bus struct {
 	o     Options
 	names names
+	id    string // nobody else's
 
 	// A call ends when open does; connections end when the last call has: what is being handled may still be settled.
 	open     context.Context
@@ -70,7 +81,7 @@ type Bus struct {
 	publishing, consuming *line
 	slots                 chan struct{} // one for each event on its way
 	tails                 tails
-	topology              topology
+	declaring             chan struct{} // held by whoever declares: one at a time
 	consumers             consumers
 }
 
@@ -81,12 +92,14 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	b := &Bus{o: o, names: names(o.Exchange), slots: make(chan struct{}, o.InFlight)}
+	b := &Bus{o: o, names: names(o.Exchange), id: publication(), slots: make(chan struct{}, o.InFlight)}
 	base := context.WithoutCancel(ctx)
 	b.open, b.close = context.WithCancelCause(base)
 	b.running, b.stop = context.WithCancel(base)
-	b.topology.turn = make(chan struct{}, 1)
-	b.topology.declared = map[string][]bus.Subscription{}
+	b.declaring = make(chan struct{}, 1)
+	if o.Ledger == nil {
+		b.o.Ledger = &ownLedger{rows: map[string]Entry{}}
+	}
 	b.consumers.memories = map[string]*memory{}
 	b.consumers.running = map[*dispatcher]string{}
 	outages := &outages{log: o.Log, address: address(o.URL)}
@@ -95,6 +108,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	for _, l := range []*line{b.publishing, b.consuming} {
 		b.workers.Go(func() { l.run(b.running, &b.o) })
 	}
+	b.calls.Go(func() { b.answer(b.open) })
 	return b, nil
 }
 
@@ -167,12 +181,16 @@ func (b *Bus) enter(ctx context.Context) (called context.Context, leave func(), 
 
 // enterBounded is enter for a call that has a deadline of its own.
 func (b *Bus) enterBounded(ctx context.Context) (called context.Context, leave func(), err error) {
-	called, leave, err = b.enter(ctx)
+	entered, exit, err := b.enter(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	bounded, cancel := context.WithTimeout(called, callWait)
-	return bounded, func() { cancel(); leave() }, nil
+	if entered.Err() != nil {
+		defer exit()
+		return nil, nil, b.ended(entered, nil)
+	}
+	bounded, cancel := context.WithTimeout(entered, callWait)
+	return bounded, func() { cancel(); exit() }, nil
 }
 
 // ended says why a call's context is over, to the caller: what is a matter of time is the broker's doing.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -65,17 +66,22 @@ func (b *Bus) Consume(ctx context.Context, s bus.Subscription, c bus.Consumer) e
 		}
 		return ""
 	}
-	settling := settler{bus: b, of: s, ctx: context.WithoutCancel(ctx), over: called, lost: d.lost, handle: c.Handle}
+	if s.Ordered {
+		d.held = &held{bus: b, of: s, obsolete: map[string]bool{}}
+		defer d.held.end(context.WithoutCancel(ctx))
+	}
+	settling := settler{bus: b, of: s, held: d.held, ctx: context.WithoutCancel(ctx), over: called, lost: d.lost, handle: c.Handle}
 	d.handle = settling.settle
 	return b.listen(called, listener{
 		prefetch: prefetch,
 		open: func(ctx context.Context, ch *amqp091.Channel) (string, error) {
-			if declared, _ := b.topology.get(s.Module); !has(declared, s) {
-				return "", fmt.Errorf("%w: %s", errGone, s.ID())
+			known, err := b.wanted(ctx, s)
+			if err == nil && !known {
+				err = fmt.Errorf("%w: %s", errGone, s.ID())
 			}
-			return b.names.queue(s), nil
+			return b.names.queue(s), err
 		},
-		begin:  func(*intake) {},
+		begin:  d.begin,
 		arrive: d.arrive,
 		lose:   d.lose,
 		end: func(in *intake) {
@@ -93,11 +99,12 @@ var errGone = errors.New("the subscription is not declared, or not any more (fix
 
 // ensure makes a subscription's queues if it is still one.
 func (b *Bus) ensure(ctx context.Context, s bus.Subscription) error {
-	if !b.wanted(ctx, s) {
+	if known, err := b.wanted(ctx, s); err != nil {
+		return err
+	} else if !known {
 		return fmt.Errorf("%w: %s", errGone, s.ID())
 	}
-	err := b.onBroker(ctx, func(on *session) error { return b.establish(on, []bus.Subscription{s}) })
-	return err
+	return b.onBroker(ctx, func(on *session) error { return b.establish(on, []bus.Subscription{s}) })
 }
 
 // release lets others have what came and is not being handled.
@@ -105,6 +112,7 @@ func (b *Bus) release(in *intake, d *dispatcher) {
 	d.mu.Lock()
 	d.ended = true
 	d.mu.Unlock()
+	_ = in.channel.Cancel(consumerTag, true) // or they come back to us, and go on when the channel is closed
 	for _, w := range d.idle() {
 		if w.in == in {
 			in.giveBack(w.message.DeliveryTag)
@@ -116,6 +124,7 @@ func (b *Bus) release(in *intake, d *dispatcher) {
 type settler struct {
 	bus    *Bus
 	of     bus.Subscription
+	held   *held // of an ordered one
 	ctx    context.Context
 	over   context.Context // of the call of Consume
 	lost   func(*work) bool
@@ -131,17 +140,38 @@ func (s *settler) settle(w *work) fate {
 		return s.move(w, s.letter(w, bus.Failure{Reason: bus.ReasonMalformed, Error: err.Error()}))
 	}
 	verdict := s.handle(s.ctx, bus.Delivery{Event: e, Subscription: s.of.ID(), Attempt: w.attempt})
-	switch {
-	case verdict.Fate() == bus.Died:
+	switch said := verdict.Fate(); {
+	case said == bus.Died:
 		return s.move(w, s.letter(w, verdict.Why()))
-	case verdict.Fate() != bus.Retried:
-		return fate{}
-	case s.of.Ordered:
-		return fate{again: true, after: verdict.After()}
-	default:
+	case said == bus.Retried && s.of.Ordered:
+		return s.hold(w, verdict.After())
+	case said == bus.Retried:
 		return s.move(w, s.waiting(w, verdict.After(), w.attempt+1))
+	case said == bus.Released:
+		return s.release(w)
 	}
+	return settled
 }
+
+var settled fate
+
+// hold has a delivery tried again in its place.
+func (s *settler) hold(w *work, after time.Duration) fate {
+	f := fate{again: true, next: note{attempt: w.attempt + 1, due: time.Now().Add(after)}}
+	s.place(w, s.held.note(w.id, f.next)) // if it cannot, it is known here all the same
+	return f
+}
+
+// release has a delivery come again at once. Giving it back to the broker would bring it nearer to being abandoned.
+func (s *settler) release(w *work) fate {
+	if s.of.Ordered {
+		return fate{again: true, next: note{attempt: w.attempt, due: time.Now().Add(releasePause)}}
+	}
+	return s.move(w, &parcel{key: s.bus.names.queue(s.of), message: again(&w.message, amqp091.Table{headerAttempt: int64(w.attempt)})})
+}
+
+// releasePause keeps one who releases a delivery again and again from doing nothing else.
+const releasePause = 10 * time.Millisecond
 
 // waiting is the message that comes back after a while.
 func (s *settler) waiting(w *work, after time.Duration, attempt int) *parcel {
@@ -159,33 +189,40 @@ const maxError = 4 << 10
 func (s *settler) letter(w *work, why bus.Failure) *parcel {
 	now := time.Now().UTC().Format(time.RFC3339Nano)
 	return &parcel{key: s.bus.names.dead(), message: again(&w.message, amqp091.Table{
-		headerSubscription: s.of.ID(), headerReason: why.Reason, headerError: why.Error[:min(len(why.Error), maxError)],
+		headerSubscription: s.of.ID(), headerReason: why.Reason, headerError: strings.ToValidUTF8(why.Error[:min(len(why.Error), maxError)], "\uFFFD"),
 		headerAttempt: int64(w.attempt), headerDied: now, headerLetter: letterID(s.of.ID(), &w.message, now),
 	})}
 }
 
 // move publishes what stands for a delivery from now on; then the delivery is done with. Until the broker has confirmed it, it is
-// not. One that comes again anyway, because its connection was lost, is not moved: there would be two of it.
+// not.
 func (s *settler) move(w *work, what *parcel) fate {
+	return fate{left: !s.place(w, what)}
+}
+
+// place publishes something about a delivery, and reports whether the broker has it. It does not, if the delivery comes again
+// anyway, because its connection was lost, as there would be two of it; nor for ever, when Consume should end.
+func (s *settler) place(w *work, what *parcel) bool {
 	for pause := firstPause; !s.lost(w); pause = min(2*pause, lastPause) {
 		ctx, cancel := context.WithTimeout(s.bus.running, callWait)
 		err := s.bus.deliver(ctx, what)
 		if errors.Is(err, bus.ErrUnroutable) { // its queue was deleted
 			if err = s.bus.ensure(ctx, s.of); errors.Is(err, errGone) {
 				cancel()
-				return fate{} // deliveries go with their subscription
+				return true // deliveries go with their subscription
 			}
 			err = errors.Join(bus.ErrUnroutable, err)
 		}
 		cancel()
 		if err == nil {
-			return fate{}
+			return true
 		}
-		s.bus.o.Log.Debug("a delivery could not be moved", "subscription", s.of.ID(), "queue", what.key, "error", err)
+		s.bus.o.Log.Debug("what became of a delivery could not be written down", "subscription", s.of.ID(), "queue", what.key,
+			"error", err)
 		if s.over.Err() != nil {
-			return fate{left: true}
+			break
 		}
 		rest(s.over, pause)
 	}
-	return fate{left: true}
+	return false
 }

@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,14 +30,15 @@ func (b *Bus) DeadLetters(ctx context.Context, keep func(context.Context, bus.De
 	d.handle = func(w *work) fate {
 		if err := keep(called, b.read(&w.message)); err != nil {
 			b.o.Log.Debug("a dead letter could not be kept, and comes again", "error", err)
-			return fate{again: true, after: min(firstKept<<min(w.attempt-attempt(&w.message), 20), lastKept)}
+			pause := min(firstKept<<min(w.attempt-attempt(&w.message), 20), lastKept)
+			return fate{again: true, next: note{attempt: w.attempt + 1, due: time.Now().Add(pause)}}
 		}
 		return fate{}
 	}
 	return b.listen(called, listener{
 		prefetch: letterWindow,
 		open:     func(context.Context, *amqp091.Channel) (string, error) { return b.names.dead(), nil },
-		begin:    func(*intake) {},
+		begin:    d.begin,
 		arrive:   d.arrive,
 		lose:     d.lose,
 		end:      func(*intake) { d.end() },
@@ -64,8 +66,8 @@ func (b *Bus) read(m *amqp091.Delivery) bus.DeadLetter {
 func (b *Bus) readAbandoned(m *amqp091.Delivery, letter *bus.DeadLetter) {
 	queue, died, why := lastDeath(m.Headers)
 	letter.Subscription, letter.At = b.names.subscription(queue), died
-	letter.Failure = bus.Failure{Reason: bus.ReasonAbandoned, Error: "the broker gave it up: " + why + " (whoever had it was " +
-		"killed or cut off too often)"}
+	letter.Failure = bus.Failure{Reason: bus.ReasonAbandoned, Error: "whoever had it was killed or cut off more than " +
+		strconv.Itoa(deliveryLimit) + " times; the broker says: " + why + " (fix: see why in the log, then retry it)"}
 	letter.ID = letterID(letter.Subscription, m, died.Format(time.RFC3339))
 }
 

@@ -9,18 +9,18 @@ import (
 
 // work is one delivery, from when it came until it is settled.
 type work struct {
-	id      string // what it is known by when it comes again
+	id, key string // what it is known by when it comes again, and while it is handled
 	message amqp091.Delivery
 	in      *intake // where it may be settled; changes when it comes again while it is handled
 	note
 	running bool
 }
 
-// fate is what handling a delivery has come to.
+// fate is what handling a delivery has come to. The zero value is that it is settled.
 type fate struct {
-	again bool          // in place, after a while
-	after time.Duration //
-	left  bool          // as it is: it cannot be settled now, and comes again when its intake is lost
+	again bool // it is tried again in its place, as next says
+	next  note
+	left  bool // it cannot be settled now, and comes again when its intake is lost
 }
 
 // lane is a queue of deliveries of which each is handled when the one before it is settled.
@@ -37,6 +37,7 @@ type dispatcher struct {
 	lane   func(*amqp091.Delivery) string // "" is a lane of its own
 	handle func(*work) fate
 	memory *memory
+	held   *held // may be nil
 
 	mu     sync.Mutex
 	lanes  map[string]*lane // that have a name
@@ -44,7 +45,9 @@ type dispatcher struct {
 	moving map[string]*work // those that are handled, by id
 	ready  []*lane
 	ended  bool
-	busy   sync.WaitGroup
+	// consuming is whether the broker has it for a consumer.
+	consuming bool
+	busy      sync.WaitGroup
 }
 
 func newDispatcher(limit int, m *memory) *dispatcher {
@@ -56,9 +59,15 @@ func newDispatcher(limit int, m *memory) *dispatcher {
 
 // arrive takes a delivery.
 func (d *dispatcher) arrive(in *intake, m *amqp091.Delivery) {
+	if m.Redelivered && d.held != nil && !in.informed {
+		if in.informed = d.inform(in); !in.informed {
+			return // it comes again, on another intake
+		}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	w := &work{id: identity(m), message: *m, in: in, note: note{attempt: attempt(m)}}
+	id := identity(m)
+	w := &work{id: id, key: id, message: *m, in: in, note: note{attempt: attempt(m)}}
 	if m.Redelivered {
 		if old := d.moving[w.id]; old != nil && old.in.isLost() {
 			old.in, old.message.DeliveryTag = in, m.DeliveryTag
@@ -76,6 +85,25 @@ func (d *dispatcher) arrive(in *intake, m *amqp091.Delivery) {
 	if len(l.works) == 1 {
 		d.schedule(l)
 	}
+}
+
+// inform learns what other consumers wrote down before what they had came to this one. It reports whether it could.
+func (d *dispatcher) inform(in *intake) bool {
+	for !in.isLost() {
+		notes, err := d.held.read(in.session)
+		if err == nil {
+			for id, n := range notes {
+				d.memory.learn(id, n)
+			}
+			return true
+		}
+		if isNotFound(err) { // it was deleted, with what stood in it
+			return true
+		}
+		d.held.bus.o.Log.Debug("trying again", "error", err)
+		rest(d.held.bus.running, firstPause)
+	}
+	return false
 }
 
 func (d *dispatcher) laneOf(name string) *lane {
@@ -121,11 +149,14 @@ func (d *dispatcher) pump() {
 		l := d.ready[0]
 		d.ready = d.ready[1:]
 		w := l.works[0]
-		for d.moving[w.id] != nil { // published twice under one name
-			w.id += "'"
+		if w.in.isLost() { // lose is about to forget it
+			continue
+		}
+		for d.moving[w.key] != nil { // published twice under one name
+			w.key += "'"
 		}
 		w.running = true
-		d.moving[w.id] = w
+		d.moving[w.key] = w
 		d.busy.Go(func() { d.run(l, w) })
 	}
 }
@@ -134,13 +165,13 @@ func (d *dispatcher) run(l *lane, w *work) {
 	f := d.handle(w)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.moving, w.id)
+	delete(d.moving, w.key)
 	w.running = false
 	switch {
 	case f.left:
 		l.works = l.works[1:]
 	case f.again:
-		w.due, w.attempt = time.Now().Add(f.after), w.attempt+1
+		w.note = f.next
 		if w.in.isLost() {
 			d.forsake(w)
 			l.works = l.works[1:]
@@ -148,6 +179,8 @@ func (d *dispatcher) run(l *lane, w *work) {
 	default:
 		if w.settled = true; !w.in.ack(w.message.DeliveryTag) {
 			d.forsake(w)
+		} else if d.held != nil && w.attempt > 1 {
+			d.held.settled(w.id)
 		}
 		l.works = l.works[1:]
 	}
@@ -173,7 +206,7 @@ func (d *dispatcher) forsake(w *work) {
 func (d *dispatcher) lose(in *intake) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.ready = nil
+	d.ready, d.consuming = nil, false
 	for l := range d.live {
 		if l.timer != nil {
 			l.timer.Stop()
@@ -219,24 +252,34 @@ func (d *dispatcher) idle() (waiting []*work) {
 	return waiting
 }
 
-// count tells how many deliveries have come and are not settled.
-func (d *dispatcher) count() (ready, waiting, inFlight int64) {
+// count adds what has come and is not settled.
+func (d *dispatcher) count(all *had) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
+	if d.consuming {
+		all.Consumers++
+	}
 	for l := range d.live {
 		for _, w := range l.works {
 			switch {
+			case w.in.isLost(): // it is on its way back
 			case w.running:
-				inFlight++
+				all.InFlight++
 			case w.due.After(now):
-				waiting++
+				all.Waiting++
 			default:
-				ready++
+				all.Ready++
 			}
 		}
 	}
-	return ready, waiting, inFlight
+}
+
+// begin says that the broker has a consumer from now on.
+func (d *dispatcher) begin(*intake) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.consuming = true
 }
 
 // note is what is known of a delivery besides what the broker knows.
@@ -253,20 +296,30 @@ type memory struct {
 	notes map[string]note
 }
 
-const remembered = 4 * orderedWindow
+const mostNotes = 4 * orderedWindow
 
 func newMemory() *memory { return &memory{notes: map[string]note{}} }
 
 func (m *memory) keep(id string, n note) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.notes) >= remembered {
+	if len(m.notes) >= mostNotes {
 		for other := range m.notes {
 			delete(m.notes, other)
 			break
 		}
 	}
 	m.notes[id] = n
+}
+
+// learn is keep for what another one wrote down, which may know less.
+func (m *memory) learn(id string, n note) {
+	m.mu.Lock()
+	known, ok := m.notes[id]
+	m.mu.Unlock()
+	if !ok || !known.settled && known.attempt < n.attempt {
+		m.keep(id, n)
+	}
 }
 
 func (m *memory) recall(id string) (note, bool) {

@@ -13,8 +13,10 @@ import (
 
 // intake is one channel on which deliveries come. A tag means nothing on any other.
 type intake struct {
-	channel *amqp091.Channel
-	lost    chan struct{} // closed when the channel is of no use any more
+	session  *session
+	channel  *amqp091.Channel
+	lost     chan struct{} // closed when the channel is of no use any more
+	informed bool          // see dispatcher.inform
 }
 
 // isLost tells whether nothing can be said of its deliveries any more: they come again.
@@ -83,6 +85,9 @@ func isNotFound(err error) bool {
 	return errors.As(err, &refused) && refused.Code == amqp091.NotFound
 }
 
+// consumerTag names the one consumer of a channel.
+const consumerTag = "platformd"
+
 // stream is what an intake brings.
 type stream struct {
 	*intake
@@ -140,11 +145,11 @@ func openStream(ctx context.Context, s *session, l *listener) (in stream, err er
 	if err := ch.Qos(l.prefetch, 0, false); err != nil {
 		return in, fmt.Errorf("set how many deliveries come at once: %w", err)
 	}
-	deliveries, err := ch.Consume(queue, "", false, false, false, false, nil)
+	deliveries, err := ch.Consume(queue, consumerTag, false, false, false, false, nil)
 	if err != nil {
 		return in, fmt.Errorf("consume queue %s: %w", queue, err)
 	}
-	return stream{&intake{channel: ch, lost: make(chan struct{})}, deliveries}, nil
+	return stream{&intake{session: s, channel: ch, lost: make(chan struct{})}, deliveries}, nil
 }
 
 // closeChannel has the broker give what came on it to others. If it does not answer, the connection ends, which does the same.

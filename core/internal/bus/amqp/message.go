@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -150,12 +151,16 @@ func again(m *amqp091.Delivery, headers amqp091.Table) amqp091.Publishing {
 
 // identity is what a delivery is known by when it comes again.
 func identity(m *amqp091.Delivery) string {
-	name := m.MessageId
-	if name == "" { // not published by us
-		sum := sha256.Sum256(m.Body)
-		name = string(sum[:])
+	body := ""
+	if m.MessageId == "" { // not published by us
+		body = string(m.Body)
 	}
-	return name + "\x00" + text(m.Headers, "source") + "\x00" + text(m.Headers, "id")
+	return digest(m.MessageId, text(m.Headers, "source"), text(m.Headers, "id"), body)
+}
+
+func digest(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:16])
 }
 
 // letterID is the same for a delivery however often it dies of the same publication: whoever wrote the letter may have been killed
@@ -164,6 +169,5 @@ func letterID(subscription string, m *amqp091.Delivery, at string) string {
 	if m.MessageId != "" {
 		at = ""
 	}
-	sum := sha256.Sum256([]byte(subscription + "\x00" + identity(m) + "\x00" + at))
-	return hex.EncodeToString(sum[:16])
+	return digest(subscription, identity(m), at)
 }

@@ -33,6 +33,7 @@ type names string
 
 func (n names) events() string { return string(n) + ".events" }
 func (n names) tail() string   { return string(n) + ".tail" }
+func (n names) ask() string    { return string(n) + ".ask" }
 func (n names) dead() string   { return string(n) + ".dead" }
 
 // queue is where a subscription's deliveries wait to be consumed.
@@ -42,6 +43,9 @@ func (n names) queue(s bus.Subscription) string { return n.of("sub", s, "") }
 func (n names) retry(s bus.Subscription, after time.Duration) string {
 	return n.of("retry", s, "."+strings.Replace(after.String(), "m0s", "m", 1))
 }
+
+// held is where it is written what is tried again of an ordered subscription, and when.
+func (n names) held(s bus.Subscription) string { return n.of("held", s, "") }
 
 // of writes # for the star: shells leave it alone, and it is in no type.
 func (n names) of(kind string, s bus.Subscription, end string) string {

@@ -106,13 +106,12 @@ func (p *batch) took(ctx context.Context, r result) {
 	p.send(ctx, r.chain)
 }
 
-// end gives the first event of a chain its result. One that was not taken keeps those behind it from being tried, unless nobody
-// wants it: then there is nobody who could see it after them.
+// end gives the first event of a chain its result. One that was not taken keeps those behind it from being tried.
 func (p *batch) end(chain int, err error) {
 	rest := p.chains[chain]
 	p.fail(rest[0], err)
 	p.chains[chain] = rest[1:]
-	if err == nil || errors.Is(err, bus.ErrUnroutable) {
+	if err == nil {
 		return
 	}
 	for _, place := range rest[1:] {

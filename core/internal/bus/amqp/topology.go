@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -25,36 +26,6 @@ const (
 	declareAtOnce = 4
 )
 
-// topology is what this bus has declared.
-type topology struct {
-	turn     chan struct{} // held by whoever declares: one at a time
-	mu       sync.Mutex
-	declared map[string][]bus.Subscription
-}
-
-func (t *topology) get(module string) (subscriptions []bus.Subscription, known bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	subscriptions, known = t.declared[module]
-	return subscriptions, known
-}
-
-func (t *topology) put(module string, subscriptions []bus.Subscription) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.declared[module] = subscriptions
-}
-
-func (t *topology) all() map[string][]bus.Subscription {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	all := make(map[string][]bus.Subscription, len(t.declared))
-	for module, subscriptions := range t.declared {
-		all[module] = subscriptions
-	}
-	return all
-}
-
 // Declare implements bus.Bus.
 func (b *Bus) Declare(ctx context.Context, module string, subscriptions []bus.Subscription) error {
 	for _, s := range subscriptions {
@@ -71,72 +42,107 @@ func (b *Bus) Declare(ctx context.Context, module string, subscriptions []bus.Su
 	}
 	defer leave()
 	select {
-	case b.topology.turn <- struct{}{}:
-		defer func() { <-b.topology.turn }()
+	case b.declaring <- struct{}{}:
+		defer func() { <-b.declaring }()
 	case <-ctx.Done():
 		return b.ended(ctx, nil)
 	}
-	if err := b.declare(ctx, module, slices.Clone(subscriptions)); err != nil {
+	if err := b.declare(ctx, module, subscriptions); err != nil {
 		return fmt.Errorf("declare the subscriptions of module %s: %w", module, err)
 	}
 	return nil
 }
 
-// declare writes into the ledger before it makes anything, and after it has removed what is gone, so that whenever it is killed,
-// no queue is forgotten.
+// declare writes into the ledger before it makes or removes anything, so that whenever it is killed, no queue is forgotten, and
+// no daemon that consumed one makes it again.
 func (b *Bus) declare(ctx context.Context, module string, wanted []bus.Subscription) error {
-	before, err := b.remembered(ctx, module)
+	before, err := b.ledger(ctx)
 	if err != nil {
 		return err
 	}
-	gone := slices.DeleteFunc(slices.Clone(before), func(s bus.Subscription) bool { return has(wanted, s) })
-	if b.o.Ledger != nil && !sameSubscriptions(before, append(slices.Clone(wanted), gone...)) {
-		if err := b.o.Ledger.Put(ctx, module, append(slices.Clone(wanted), gone...)); err != nil {
+	var changed, going []Entry
+	for _, s := range wanted {
+		if e := (Entry{Subscription: s}); !slices.Contains(before, e) {
+			changed = append(changed, e)
+		}
+	}
+	for _, e := range before {
+		if e.Module == module && !has(wanted, e.Subscription) {
+			e.Going = true
+			going = append(going, e)
+		}
+	}
+	if changed = append(changed, going...); len(changed) > 0 {
+		if err := b.o.Ledger.Put(ctx, changed); err != nil {
 			return fmt.Errorf("remember them: %w", err)
 		}
 	}
-	if err := b.onBroker(ctx, func(s *session) error { return b.establish(s, wanted) }); err != nil {
+	if err := b.onBroker(ctx, func(s *session) error { return b.establish(s, wanted) }); err != nil || len(going) == 0 {
 		return err
 	}
-	b.topology.put(module, wanted) // before those that are gone go, so that their consumers see why
-	if len(gone) == 0 {
-		return nil
-	}
-	if err := b.onBroker(ctx, func(s *session) error { return b.remove(s, gone) }); err != nil {
+	if err := b.onBroker(ctx, func(s *session) error { return b.remove(s, going) }); err != nil {
 		return err
 	}
-	if b.o.Ledger != nil {
-		if err := b.o.Ledger.Put(ctx, module, wanted); err != nil {
-			return fmt.Errorf("forget those that are gone: %w", err)
-		}
+	if err := b.o.Ledger.Remove(ctx, going); err != nil {
+		return fmt.Errorf("forget those that are gone: %w", err)
 	}
 	return nil
-}
-
-// remembered is what the module had until now: as the ledger says, and as this bus knows.
-func (b *Bus) remembered(ctx context.Context, module string) ([]bus.Subscription, error) {
-	known, _ := b.topology.get(module)
-	if b.o.Ledger == nil {
-		return known, nil
-	}
-	written, err := b.o.Ledger.Get(ctx, module)
-	if err != nil {
-		return nil, fmt.Errorf("find out which the module had: %w", err)
-	}
-	for _, s := range known {
-		if !has(written, s) {
-			written = append(written, s)
-		}
-	}
-	return written, nil
 }
 
 func has(subscriptions []bus.Subscription, s bus.Subscription) bool {
 	return slices.ContainsFunc(subscriptions, func(other bus.Subscription) bool { return other.ID() == s.ID() })
 }
 
-func sameSubscriptions(a, b []bus.Subscription) bool {
-	return len(a) == len(b) && !slices.ContainsFunc(a, func(s bus.Subscription) bool { return !slices.Contains(b, s) })
+func (b *Bus) ledger(ctx context.Context) ([]Entry, error) {
+	all, err := b.o.Ledger.All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read which subscriptions there are: %w", err)
+	}
+	return all, nil
+}
+
+// subscriptions are those of all modules.
+func (b *Bus) subscriptions(ctx context.Context) (all []bus.Subscription, err error) {
+	entries, err := b.ledger(ctx)
+	for _, e := range entries {
+		if !e.Going {
+			all = append(all, e.Subscription)
+		}
+	}
+	return all, err
+}
+
+// ownLedger is the Ledger of a bus that has none.
+type ownLedger struct {
+	mu   sync.Mutex
+	rows map[string]Entry
+}
+
+// All implements Ledger.
+func (l *ownLedger) All(context.Context) ([]Entry, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Values(l.rows)), nil
+}
+
+// Put implements Ledger.
+func (l *ownLedger) Put(_ context.Context, entries []Entry) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range entries {
+		l.rows[e.ID()] = e
+	}
+	return nil
+}
+
+// Remove implements Ledger.
+func (l *ownLedger) Remove(_ context.Context, entries []Entry) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range entries {
+		delete(l.rows, e.ID())
+	}
+	return nil
 }
 
 // onBroker does something on the publishing connection, again if it is lost meanwhile.
@@ -164,17 +170,10 @@ func (b *Bus) onBroker(ctx context.Context, do func(*session) error) error {
 	}
 }
 
-// wanted tells whether a subscription is still one. What another daemon has removed is not made again.
-func (b *Bus) wanted(ctx context.Context, s bus.Subscription) bool {
-	declared, _ := b.topology.get(s.Module)
-	if !has(declared, s) {
-		return false
-	}
-	if b.o.Ledger == nil {
-		return true
-	}
-	written, err := b.o.Ledger.Get(ctx, s.Module)
-	return err != nil || has(written, s) // in doubt it is
+// wanted tells whether a subscription is still one: what was removed, perhaps by another daemon, is not made again.
+func (b *Bus) wanted(ctx context.Context, s bus.Subscription) (bool, error) {
+	all, err := b.subscriptions(ctx)
+	return has(all, s), err
 }
 
 // preparePublishing makes again on a new connection what was declared: the broker may have lost it.
@@ -182,14 +181,15 @@ func (b *Bus) preparePublishing(ctx context.Context, s *session) error {
 	if err := b.establishBase(s); err != nil {
 		return err
 	}
-	for module, subscriptions := range b.topology.all() {
-		subscriptions = slices.DeleteFunc(slices.Clone(subscriptions), func(s bus.Subscription) bool { return !b.wanted(ctx, s) })
-		if err := b.establish(s, subscriptions); err != nil {
-			if s.isLost() {
-				return err
-			}
-			b.o.Log.Error("cannot make the queues of a module's subscriptions", "module", module, "error", err)
-		}
+	all, err := b.subscriptions(ctx)
+	if err == nil {
+		err = b.establish(s, all)
+	}
+	switch {
+	case err != nil && s.isLost():
+		return err
+	case err != nil: // who publishes need not suffer from it, and who consumes makes it again
+		b.o.Log.Error("cannot see to it that every subscription has its queues", "error", err)
 	}
 	if err := b.openPublisher(s); err != nil {
 		return err
@@ -200,7 +200,7 @@ func (b *Bus) preparePublishing(ctx context.Context, s *session) error {
 // establishBase makes what all subscriptions share.
 func (b *Bus) establishBase(s *session) error {
 	return onChannel(s, func(ch *amqp091.Channel) error {
-		for name, kind := range map[string]string{b.names.events(): "topic", b.names.tail(): "fanout"} {
+		for name, kind := range map[string]string{b.names.events(): "topic", b.names.tail(): "fanout", b.names.ask(): "fanout"} {
 			if err := ch.ExchangeDeclare(name, kind, true, false, false, false, nil); err != nil {
 				return explain("exchange", name, err)
 			}
@@ -231,6 +231,9 @@ func (b *Bus) establishOne(ch *amqp091.Channel, s bus.Subscription) error {
 	if s.Ordered {
 		arguments[amqp091.SingleActiveConsumerArg] = true
 		arguments["x-consumer-timeout"] = int64(consumerTimeout)
+		if err := b.establishHeld(ch, s); err != nil {
+			return err
+		}
 	} else {
 		for _, after := range levels { // before what sends there
 			waiting := deadLettering(queue)
@@ -255,11 +258,12 @@ func deadLettering(queue string) amqp091.Table {
 }
 
 // remove deletes the queues of subscriptions that are gone, with what is in them.
-func (b *Bus) remove(s *session, gone []bus.Subscription) error {
+func (b *Bus) remove(s *session, going []Entry) error {
 	return onChannel(s, func(ch *amqp091.Channel) error {
-		for _, subscription := range gone {
-			queues := []string{b.names.queue(subscription)}
-			for _, after := range levels { // also of an ordered one, which may not always have been
+		for _, e := range going {
+			subscription := e.Subscription
+			queues := []string{b.names.queue(subscription), b.names.held(subscription)}
+			for _, after := range levels { // it may not always have been in order, or out of it
 				queues = append(queues, b.names.retry(subscription, after))
 			}
 			for _, queue := range queues {

@@ -27,6 +27,8 @@ func failing() map[string]func(*place) {
 		"redelivered events may die again":         diesAgain,
 		"letters of all subscriptions are handed":  allLetters,
 		"nothing is redelivered to who is unknown": redeliveredNowhere,
+		"what is given back is as if not begun":    released,
+		"what is given back goes to others":        releasedToOthers,
 	}
 }
 
@@ -301,4 +303,43 @@ func allLetters(p *place) {
 func redeliveredNowhere(p *place) {
 	b, _ := p.declared("blog.*")
 	require.ErrorIs(p.T, b.Redeliver(p.Context(), "search:blog.*", event("blog.made")), bus.ErrUnroutable)
+}
+
+func released(p *place) {
+	b, subscriptions := p.declared("blog.*")
+	p.publish(b, event("blog.made"))
+	count := 0
+	in := p.receive(b, subscriptions[0], func(d bus.Delivery) bus.Verdict {
+		count++
+		switch {
+		case count == 26: // over 20: it is not as if somebody was killed
+			return bus.Retry(0, because("not yet"))
+		case count < 30:
+			return bus.Release()
+		}
+		return bus.Ack()
+	})
+	in.wait(p, 30)
+	p.finished(b, subscriptions[0])
+	for i, d := range in.all() {
+		want := 1
+		if i >= 26 {
+			want = 2
+		}
+		require.Equal(p.T, want, d.Attempt, i)
+	}
+}
+
+func releasedToOthers(p *place) {
+	a, subscriptions := p.declared("blog.*")
+	events := some(10, "blog.made")
+	p.publish(a, events...)
+	first := p.receive(a, subscriptions[0], func(bus.Delivery) bus.Verdict { return bus.Release() })
+	first.wait(p, 1)
+	rest := p.receive(p.daemon(), subscriptions[0], nil)
+	rest.wait(p, 1)
+	require.NoError(p.T, p.stop(first.call))
+	rest.wait(p, 10)
+	p.finished(a, subscriptions[0])
+	require.ElementsMatch(p.T, ids(events), rest.ids())
 }
