@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"github.com/platformd/platformd/core/internal/bus"
 	"github.com/platformd/platformd/core/internal/storage"
@@ -25,49 +26,65 @@ func NewLedger(ctx context.Context, db *gorm.DB) (*DatabaseLedger, error) {
 	return &DatabaseLedger{db}, nil
 }
 
-// declaredRow is a subscription that has a queue on the broker.
-type declaredRow struct {
+// row is an Entry as it is stored.
+type row struct {
+	ID      string // of the subscription
 	Module  string
 	Pattern string
 	Ordered bool
+	Going   bool
 }
 
 // TableName implements gorm's schema.Tabler.
-func (declaredRow) TableName() string { return "amqp_subscriptions" }
+func (row) TableName() string { return "amqp_subscriptions" }
 
-// Get implements Ledger.
-func (l *DatabaseLedger) Get(ctx context.Context, module string) ([]bus.Subscription, error) {
+// All implements Ledger.
+func (l *DatabaseLedger) All(ctx context.Context) ([]Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, ledgerWait)
 	defer cancel()
-	var rows []declaredRow
-	if err := l.db.WithContext(ctx).Order("pattern").Find(&rows, "module = ?", module).Error; err != nil {
-		return nil, fmt.Errorf("read which queues module %s has: %w", module, err)
+	var rows []row
+	if err := l.db.WithContext(ctx).Order("id").Find(&rows).Error; err != nil {
+		return nil, fmt.Errorf("read which subscriptions have queues: %w", err)
 	}
-	subscriptions := make([]bus.Subscription, len(rows))
+	entries := make([]Entry, len(rows))
 	for i, r := range rows {
-		subscriptions[i] = bus.Subscription(r)
+		entries[i] = Entry{
+			Subscription: bus.Subscription{Module: r.Module, Pattern: r.Pattern, Ordered: r.Ordered}, Going: r.Going,
+		}
 	}
-	return subscriptions, nil
+	return entries, nil
 }
 
 // Put implements Ledger.
-func (l *DatabaseLedger) Put(ctx context.Context, module string, subscriptions []bus.Subscription) error {
+func (l *DatabaseLedger) Put(ctx context.Context, entries []Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, ledgerWait)
 	defer cancel()
-	err := l.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-		if err := tx.Delete(&declaredRow{}, "module = ?", module).Error; err != nil {
-			return err
-		}
-		for _, s := range subscriptions {
-			row := declaredRow(s)
-			if err := tx.Create(&row).Error; err != nil {
-				return err
-			}
-		}
+	rows := make([]row, len(entries))
+	for i, e := range entries {
+		rows[i] = row{ID: e.ID(), Module: e.Module, Pattern: e.Pattern, Ordered: e.Ordered, Going: e.Going}
+	}
+	if err := l.db.WithContext(ctx).Clauses(clause.OnConflict{UpdateAll: true}).Create(&rows).Error; err != nil {
+		return fmt.Errorf("note which subscriptions have queues: %w", err)
+	}
+	return nil
+}
+
+// Remove implements Ledger.
+func (l *DatabaseLedger) Remove(ctx context.Context, entries []Entry) error {
+	if len(entries) == 0 {
 		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("note which queues module %s has: %w", module, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, ledgerWait)
+	defer cancel()
+	ids := make([]string, len(entries))
+	for i, e := range entries {
+		ids[i] = e.ID()
+	}
+	if err := l.db.WithContext(ctx).Delete(&row{}, "id IN ?", ids).Error; err != nil {
+		return fmt.Errorf("note which subscriptions have no queues any more: %w", err)
 	}
 	return nil
 }
@@ -75,9 +92,11 @@ func (l *DatabaseLedger) Put(ctx context.Context, module string, subscriptions [
 func ledgerSteps() []storage.CoreStep {
 	return []storage.CoreStep{{ID: "0001_subscriptions", Up: func(tx *gorm.DB) error {
 		type amqpSubscription struct {
-			Module  string `gorm:"type:text;primaryKey"`
-			Pattern string `gorm:"type:text;primaryKey"`
+			ID      string `gorm:"type:text;primaryKey"`
+			Module  string `gorm:"type:text;not null"`
+			Pattern string `gorm:"type:text;not null"`
 			Ordered bool   `gorm:"not null"`
+			Going   bool   `gorm:"not null"`
 		}
 		return tx.Table("amqp_subscriptions").Migrator().CreateTable(&amqpSubscription{})
 	}}}
