@@ -103,7 +103,7 @@ func checkName(errs *Errors, field, name string) {
 }
 
 func isReserved(name string) bool {
-	reserved := []string{"core", "platform", "platformd", "public", "information_schema"}
+	reserved := []string{"core", "identity", "platform", "platformd", "public", "information_schema"}
 	return slices.Contains(reserved, name) || strings.HasPrefix(name, "pg_")
 }
 

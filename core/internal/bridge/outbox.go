@@ -18,40 +18,47 @@ import (
 // its events wait, and nobody else's.
 const relayLock = "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '#relay', 0))"
 
-// moduleOutbox is an Outbox in a module's database.
-type moduleOutbox struct {
+// databaseOutbox is an Outbox in a database.
+type databaseOutbox struct {
 	db    *gorm.DB // over the one connection that may hold the lock
 	ours  bool     // nobody else empties it
 	close func(context.Context) error
 }
 
-// Outboxes returns what opens the outbox of a module in its own database.
-func Outboxes(s *storage.Storage, log hclog.Logger) func(ctx context.Context, module string) (Outbox, error) {
-	return func(ctx context.Context, module string) (Outbox, error) {
-		db, closeAll, err := s.OpenModule(ctx, module, log)
-		if err != nil {
-			return nil, err
-		}
-		box := &moduleOutbox{db: db, ours: db.Name() == backend.SQLite, close: closeAll}
-		if box.ours {
-			return box, nil
-		}
-		if err := box.pin(ctx); err != nil {
-			return nil, errors.Join(err, closeAll(ctx))
-		}
+// ModuleOutbox opens the outbox of a module.
+func ModuleOutbox(ctx context.Context, s *storage.Storage, module string, log hclog.Logger) (Outbox, error) {
+	db, closeAll, err := s.OpenModule(ctx, module, log)
+	if err != nil {
+		return nil, err
+	}
+	return open(ctx, db, closeAll)
+}
+
+// CoreOutbox opens the platform's own, in the core's database.
+func CoreOutbox(ctx context.Context, db *gorm.DB) (Outbox, error) {
+	return open(ctx, db, func(context.Context) error { return nil })
+}
+
+func open(ctx context.Context, db *gorm.DB, closeAll func(context.Context) error) (Outbox, error) {
+	box := &databaseOutbox{db: db, ours: db.Name() == backend.SQLite, close: closeAll}
+	if box.ours {
 		return box, nil
 	}
+	if err := box.pin(ctx); err != nil {
+		return nil, errors.Join(err, closeAll(ctx))
+	}
+	return box, nil
 }
 
 // pin keeps to one connection: the lock belongs to it, and is gone when it breaks.
-func (b *moduleOutbox) pin(ctx context.Context) error {
+func (b *databaseOutbox) pin(ctx context.Context) error {
 	pool, err := b.db.DB()
 	if err != nil {
 		return err
 	}
 	conn, err := pool.Conn(ctx)
 	if err != nil {
-		return fmt.Errorf("connect to the module's database: %w", err)
+		return fmt.Errorf("connect to the database of an outbox: %w", err)
 	}
 	pinned := b.db.Session(&gorm.Session{NewDB: true, Context: ctx})
 	pinned.Statement.ConnPool = conn
@@ -69,7 +76,7 @@ func closeConn(conn *sql.Conn) error {
 }
 
 // Next implements Outbox.
-func (b *moduleOutbox) Next(ctx context.Context, limit int) ([]Outgoing, int64, error) {
+func (b *databaseOutbox) Next(ctx context.Context, limit int) ([]Outgoing, int64, error) {
 	if !b.ours {
 		err := b.db.WithContext(ctx).Raw(relayLock).Scan(&b.ours).Error
 		if err != nil {
@@ -95,9 +102,9 @@ func (b *moduleOutbox) Next(ctx context.Context, limit int) ([]Outgoing, int64, 
 }
 
 // Remove implements Outbox.
-func (b *moduleOutbox) Remove(ctx context.Context, seqs []int64) error {
+func (b *databaseOutbox) Remove(ctx context.Context, seqs []int64) error {
 	return outbox.Remove(ctx, b.db, seqs)
 }
 
 // Close implements Outbox.
-func (b *moduleOutbox) Close(ctx context.Context) error { return b.close(ctx) }
+func (b *databaseOutbox) Close(ctx context.Context) error { return b.close(ctx) }

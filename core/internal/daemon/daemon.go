@@ -88,6 +88,7 @@ type daemon struct {
 	busName     string
 	letters     *deadletter.Store
 	bridge      *bridge.Bridge
+	becameReady chan supervisor.Status
 	host        *host.Host
 	metrics     *metrics
 	catalog     *catalog.Catalog

@@ -1,11 +1,13 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/platformd/platformd/core/internal/admin"
 	"github.com/platformd/platformd/core/internal/bridge"
@@ -39,8 +41,13 @@ func (d *daemon) openBus(ctx context.Context) (err error) {
 	}
 	d.bridge = bridge.New(bridge.Deps{
 		Bus: d.bus, Instances: d.registry, Keep: d.letters.Keep, Admit: d.admit,
-		OpenOutbox: bridge.Outboxes(d.storage, d.log.Named("outbox")), Metrics: d.metrics.registry, Log: d.log.Named("events"),
+		OpenOutbox: d.openOutbox, Metrics: d.metrics.registry, Log: d.log.Named("events"),
 	})
+	if err := outbox.Create(ctx, core); err != nil {
+		return err
+	}
+	d.becameReady = make(chan supervisor.Status, 256)
+	d.background(ctx, d.announceModules)
 	return nil
 }
 
@@ -56,6 +63,10 @@ func (d *daemon) openBroker(ctx context.Context) (bus.Bus, error) {
 
 // admit is what the manifest of a module says about an event that it wants to publish.
 func (d *daemon) admit(module string, e bus.Event) (bus.Event, error) {
+	if module == platformName {
+		e.Source = platformSource
+		return e, e.Check()
+	}
 	mod := d.catalog.Get(module)
 	if mod == nil {
 		return e, fmt.Errorf("module %s is not installed (fix: install it)", module)
@@ -65,7 +76,7 @@ func (d *daemon) admit(module string, e bus.Event) (bus.Event, error) {
 
 // bridged is what the bridge does for the modules that may start.
 func (d *daemon) bridged(modules []*supervisor.Module) []bridge.Module {
-	var all []bridge.Module
+	all := []bridge.Module{{Name: platformName, Outbox: true}}
 	for _, mod := range modules {
 		m := mod.Manifest
 		bridged := bridge.Module{Name: m.Name, Outbox: m.Grants.Database && len(m.Events.Publishes) > 0}
@@ -110,18 +121,23 @@ func (d *daemon) eventTypes() []admin.EventType {
 			subscriptions[bus.Subscription{Module: mod.Manifest.Name, Pattern: s.Type}.ID()] = s.Type
 		}
 	}
-	var types []admin.EventType
+	types := platformTypes()
 	for _, mod := range d.catalog.Modules {
 		for _, p := range mod.Manifest.Events.Publishes {
-			found := admin.EventType{Type: p.Type, Version: int(p.Version), Module: mod.Manifest.Name, Subscribers: []string{}}
-			for _, id := range slices.Sorted(maps.Keys(subscriptions)) {
-				if bus.Matches(subscriptions[id], p.Type) {
-					found.Subscribers = append(found.Subscribers, id)
-				}
-			}
-			types = append(types, found)
+			types = append(types, admin.EventType{Type: p.Type, Version: int(p.Version), Module: mod.Manifest.Name})
 		}
 	}
+	for i := range types {
+		types[i].Subscribers = []string{}
+		for _, id := range slices.Sorted(maps.Keys(subscriptions)) {
+			if bus.Matches(subscriptions[id], types[i].Type) {
+				types[i].Subscribers = append(types[i].Subscribers, id)
+			}
+		}
+	}
+	slices.SortFunc(types, func(x, y admin.EventType) int {
+		return cmp.Or(strings.Compare(x.Type, y.Type), cmp.Compare(x.Version, y.Version))
+	})
 	return types
 }
 
