@@ -90,7 +90,7 @@ func withEvents(ctx context.Context, db *gorm.DB, core *pluginapi.Core) error {
 	if err := outbox.Create(ctx, db); err != nil {
 		return fmt.Errorf("database of module %s: %w", core.Name, err)
 	}
-	return db.Use(newOutlet(event.SourceOf(core.Name), core.Events.Relay, core.Log))
+	return db.Use(newOutlet(ctx, event.SourceOf(core.Name), core.Events.Relay, core.Log))
 }
 
 func outletOf(db *gorm.DB) (*outlet, error) {

@@ -42,8 +42,9 @@ type outlet struct {
 	tidied  time.Time
 }
 
-func newOutlet(source string, relay func(context.Context) error, log hclog.Logger) *outlet {
-	alive, end := context.WithCancel(context.Background()) // until close
+// newOutlet returns one that outlives ctx: until close.
+func newOutlet(ctx context.Context, source string, relay func(context.Context) error, log hclog.Logger) *outlet {
+	alive, end := context.WithCancel(context.WithoutCancel(ctx))
 	o := &outlet{source: source, relay: relay, log: log, end: end, tidied: time.Now()}
 	o.start = func() { o.runs.Go(func() { o.run(alive) }) }
 	return o
