@@ -25,8 +25,8 @@ const (
 	tidyMost  = 10
 )
 
-// outlet is what a database needs to know of events. It tells the core, in the background, that the outbox has something in it: so
-// the core need not find out by looking, which it does too, so that nothing is lost if it is not told.
+// outlet is what a database needs to know of events. It tells the core, in the background, that the outbox has something in it.
+// The core looks there too, so that nothing is lost if it is not told.
 type outlet struct {
 	source string
 	relay  func(context.Context) error

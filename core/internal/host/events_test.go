@@ -86,19 +86,15 @@ func TestWhatReachesTheBus(t *testing.T) {
 	require.Len(t, got.events, 3)
 }
 
-func TestWhatDoesNotReachTheBus(t *testing.T) {
-	t.Parallel()
-	r, got := newRig(t), &published{}
-	r.deps.Publish = got.take
-	client := corev1.NewEventsClient(r.connect(publisher()))
-	good := func() *corev1.Event {
-		return &corev1.Event{Type: "shop.order.paid", Version: 1, Data: []byte(`{"id":7}`)}
-	}
-	for name, c := range map[string]struct {
-		spoil func(*corev1.Event)
-		code  codes.Code
-		want  string
-	}{
+// badEvent is what is wrong with an event, and what is said about it.
+type badEvent struct {
+	spoil func(*corev1.Event)
+	code  codes.Code
+	want  string
+}
+
+func badEvents() map[string]badEvent {
+	return map[string]badEvent{
 		"undeclared type":     {func(e *corev1.Event) { e.Type = "shop.order.lost" }, codes.PermissionDenied, "events.publishes"},
 		"another module's":    {func(e *corev1.Event) { e.Type = "blog.post.created" }, codes.PermissionDenied, "events.publishes"},
 		"the platform's":      {func(e *corev1.Event) { e.Type = "platform.module.ready" }, codes.PermissionDenied, "events.publishes"},
@@ -122,7 +118,18 @@ func TestWhatDoesNotReachTheBus(t *testing.T) {
 		},
 		"key too long":    {func(e *corev1.Event) { e.Key = strings.Repeat("x", 256) }, codes.InvalidArgument, "the event's key"},
 		"id with control": {func(e *corev1.Event) { e.Id = "a\x00" }, codes.InvalidArgument, "the event's id"},
-	} {
+	}
+}
+
+func TestWhatDoesNotReachTheBus(t *testing.T) {
+	t.Parallel()
+	r, got := newRig(t), &published{}
+	r.deps.Publish = got.take
+	client := corev1.NewEventsClient(r.connect(publisher()))
+	good := func() *corev1.Event {
+		return &corev1.Event{Type: "shop.order.paid", Version: 1, Data: []byte(`{"id":7}`)}
+	}
+	for name, c := range badEvents() {
 		bad := good()
 		c.spoil(bad)
 		for _, events := range [][]*corev1.Event{{bad}, {good(), bad}} {
