@@ -2,10 +2,10 @@
 // for each subscription that wants it; it goes with the last of them.
 //
 // One goroutine per daemon writes. Whatever has come together while one transaction ran goes into the next: events that are
-// published, verdicts, and the taking of what consumers have room for. So a commit, which is what costs, serves many, and SQLite's
-// one writer is held rarely and shortly. Nothing is asked of the database while nothing happens: publishers wake consumers, within
-// a daemon directly and between daemons with PostgreSQL's NOTIFY, and timers wake for what is to be tried again. As a notification
-// can be missed, each daemon on PostgreSQL looks every few seconds, too.
+// published, verdicts, and the taking of what consumers have room for. So a commit, which is what costs, serves many, and the one
+// writer of SQLite is held rarely and shortly. Nothing is asked of the database while nothing happens: publishers wake consumers,
+// within a daemon directly and between daemons with PostgreSQL's NOTIFY, and timers wake for what is to be tried again. As a
+// notification can be missed, each daemon on PostgreSQL looks every few seconds, too.
 //
 // A daemon holds deliveries under a lease that it renews as long as it has any. When it does not, another daemon takes them back.
 // Times are those of the database's server, or of the one daemon that has the file.
@@ -157,6 +157,9 @@ func (b *Bus) Close() error {
 	return nil
 }
 
+// onClose calls end when the bus is closed, unless it is stopped before.
+func (b *Bus) onClose(end func()) (stop func() bool) { return context.AfterFunc(b.open, end) }
+
 // call runs one that asks the database, beside the writer, and returns what the caller gets.
 func (b *Bus) call(ctx context.Context, run func(context.Context) error) error {
 	if ctx.Err() != nil {
@@ -172,7 +175,7 @@ func (b *Bus) call(ctx context.Context, run func(context.Context) error) error {
 	defer b.calls.Done()
 	bounded, cancel := context.WithTimeout(ctx, callWait)
 	defer cancel()
-	defer context.AfterFunc(b.open, cancel)()
+	defer b.onClose(cancel)()
 	err := run(bounded)
 	switch {
 	case err == nil:
