@@ -114,6 +114,21 @@ const (
 	Released
 )
 
+// String is for metrics.
+func (f Fate) String() string {
+	switch f {
+	case Acked:
+		return "acked"
+	case Retried:
+		return "retried"
+	case Died:
+		return "died"
+	case Released:
+		return "released"
+	}
+	return "unknown"
+}
+
 // Failure says why a delivery was not acknowledged.
 type Failure struct {
 	// Reason is one of the Reason constants.
@@ -129,6 +144,7 @@ const (
 	ReasonVersion   = "version"         // of a version that the module does not know yet
 	ReasonAbandoned = "abandoned"       // whoever had it was killed or cut off too often
 	ReasonMalformed = "malformed_event" // what came is no event
+	ReasonRefused   = "refused"         // out of an outbox: the manifest does not let the module publish it; it has no subscription
 )
 
 // Ack ends a delivery: it has had its effect.

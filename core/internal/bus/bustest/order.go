@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -110,12 +111,16 @@ func killedKeepsOrder(p *place) {
 	in := p.receive(b, s, nil)
 	other := event("blog.post.made", "other")
 	p.publish(b, other)
-	in.wait(p, 1)
-	require.Equal(p.T, []string{other.ID}, in.ids(), "the rest of the key waits for what is being handled")
-	require.Len(p.T, g.entered.all(), 1)
+	p.eventually("the other key is handled, by whichever daemon", func() bool {
+		return len(g.entered.all())+len(in.all()) == 2
+	})
+	for _, d := range append(g.entered.all()[1:], in.all()...) {
+		require.Equal(p.T, other.ID, d.Event.ID, "the rest of the key waits for what is being handled")
+	}
 	p.kill(a)
 	in.wait(p, 7)
-	require.Equal(p.T, append([]string{other.ID}, ids(events)...), in.ids())
+	inOrder := slices.DeleteFunc(in.ids(), func(id string) bool { return id == other.ID })
+	require.Equal(p.T, ids(events), inOrder)
 }
 
 // ledger is what the handlers of a module do: each event has its effect once, as with an inbox in the module's database.

@@ -1,0 +1,174 @@
+package amqp
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/platformd/platformd/core/internal/bus"
+)
+
+// answerWait is how long other daemons are waited for that should say what they have.
+const answerWait = 2 * time.Second
+
+// had is what one daemon has of a subscription: the broker tells of no delivery that is with a consumer.
+type had struct {
+	Consumers                int // that have begun
+	Ready, Waiting, InFlight int64
+}
+
+// Pending implements bus.Bus. What the broker is just moving from one queue to another is in none for a moment. What is with
+// another daemon is known if that daemon answers.
+func (b *Bus) Pending(ctx context.Context) (map[string]bus.Backlog, error) {
+	ctx, leave, err := b.enterBounded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	subscriptions, err := b.subscriptions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pending, consumers := map[string]bus.Backlog{}, map[string]int{}
+	err = b.onBroker(ctx, func(on *session) error {
+		for _, s := range subscriptions {
+			backlog, n, err := b.backlog(on, s)
+			if err != nil {
+				return fmt.Errorf("count what waits for %s: %w", s.ID(), err)
+			}
+			pending[s.ID()], consumers[s.ID()] = backlog, n
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	add := func(all map[string]had) (missing bool) {
+		for id, have := range all {
+			if backlog, ok := pending[id]; ok {
+				pending[id] = bus.Backlog{
+					Ready: backlog.Ready + have.Ready, Waiting: backlog.Waiting + have.Waiting, InFlight: backlog.InFlight + have.InFlight,
+				}
+				consumers[id] -= have.Consumers
+			}
+		}
+		for _, n := range consumers {
+			missing = missing || n > 0
+		}
+		return missing
+	}
+	if add(b.have()) {
+		err = b.onBroker(ctx, func(on *session) error { return b.askOthers(on, add) })
+	}
+	return pending, err
+}
+
+// have is what this daemon has.
+func (b *Bus) have() map[string]had {
+	all := map[string]had{}
+	for d, id := range b.consumers.all() {
+		have := all[id]
+		d.count(&have)
+		all[id] = have
+	}
+	return all
+}
+
+// backlog is what the broker has of a subscription, and how many consume it.
+func (b *Bus) backlog(on *session, s bus.Subscription) (backlog bus.Backlog, consumers int, err error) {
+	if backlog.Ready, consumers, err = count(on, b.names.queue(s)); err != nil || s.Ordered {
+		return backlog, consumers, err
+	}
+	for _, after := range levels {
+		waiting, _, err := count(on, b.names.retry(s, after))
+		if err != nil {
+			return backlog, consumers, err
+		}
+		backlog.Waiting += waiting
+	}
+	return backlog, consumers, nil
+}
+
+// count tells how many messages wait in a queue. One that is not there has none.
+func count(on *session, queue string) (n int64, consumers int, err error) {
+	err = onChannel(on, func(ch *amqp091.Channel) error {
+		q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+		n, consumers = int64(q.Messages), q.Consumers
+		return err
+	})
+	if isNotFound(err) {
+		return 0, 0, nil
+	}
+	return n, consumers, err
+}
+
+// replyTo is RabbitMQ's word for an answer without a queue.
+const replyTo = "amq.rabbitmq.reply-to"
+
+// askOthers asks all daemons what they have, and adds up what they say until nothing is missing.
+func (b *Bus) askOthers(on *session, add func(map[string]had) (missing bool)) error {
+	return onChannel(on, func(ch *amqp091.Channel) error {
+		answers, err := ch.Consume(replyTo, "", true, false, false, false, nil)
+		if err != nil {
+			return fmt.Errorf("ask other daemons: %w", err)
+		}
+		question := amqp091.Publishing{ReplyTo: replyTo, CorrelationId: b.id}
+		if err := ch.Publish(b.names.ask(), "", false, false, question); err != nil {
+			return fmt.Errorf("ask other daemons: %w", err)
+		}
+		timeout := time.NewTimer(answerWait)
+		defer timeout.Stop()
+		for {
+			select {
+			case m, ok := <-answers:
+				if !ok {
+					return errLost
+				}
+				var all map[string]had
+				if err := json.Unmarshal(m.Body, &all); err != nil {
+					return fmt.Errorf("another daemon's answer: %w", err)
+				}
+				if !add(all) {
+					return nil
+				}
+			case <-timeout.C: // it was just killed, or is of another version
+				return nil
+			}
+		}
+	})
+}
+
+// answer tells other daemons what this one has, until ctx ends.
+func (b *Bus) answer(ctx context.Context) {
+	err := b.listen(ctx, listener{
+		prefetch: tailWindow,
+		open: func(_ context.Context, ch *amqp091.Channel) (string, error) {
+			queue, err := ch.QueueDeclare("", false, true, true, false, nil)
+			if err != nil {
+				return "", err
+			}
+			return queue.Name, ch.QueueBind(queue.Name, "", b.names.ask(), false, nil)
+		},
+		begin: func(*intake) {},
+		arrive: func(in *intake, m *amqp091.Delivery) {
+			in.ack(m.DeliveryTag)
+			if m.CorrelationId == b.id {
+				return
+			}
+			said, err := json.Marshal(b.have())
+			if err == nil {
+				err = in.channel.Publish("", m.ReplyTo, false, false, amqp091.Publishing{Body: said})
+			}
+			if err != nil {
+				b.o.Log.Debug("another daemon was not told what is with this one", "error", err)
+			}
+		},
+		lose: func(*intake) {},
+	})
+	if err != nil && ctx.Err() == nil {
+		b.o.Log.Error("other daemons do not learn any more what is with this one", "error", err)
+	}
+}

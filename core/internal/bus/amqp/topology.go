@@ -1,0 +1,313 @@
+package amqp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/platformd/platformd/core/internal/bus"
+)
+
+const (
+	// deliveryLimit is how often whoever had a delivery may be killed or cut off, before the broker makes a dead letter of it.
+	deliveryLimit = 20
+	// noLimit is for dead letters, which must not die again. Brokers of before 4.0 refuse -1, the later ones' word for it.
+	noLimit = 1 << 30
+	// consumerTimeout is how long a consumer may keep a delivery: those that wait in place for their next attempt keep it long.
+	// Brokers of before 3.12 ignore it and take a delivery away after half an hour, which then comes again.
+	consumerTimeout = 24 * 60 * 60 * 1000 // ms
+
+	declareAtOnce = 4
+)
+
+// Declare implements bus.Bus.
+func (b *Bus) Declare(ctx context.Context, module string, subscriptions []bus.Subscription) error {
+	for _, s := range subscriptions {
+		if err := bus.CheckPattern(s.Pattern); err != nil {
+			return fmt.Errorf("subscriptions of module %s: %w", module, err)
+		}
+		if s.Module != module {
+			return fmt.Errorf("subscription %s is not of module %s (fix: declare each module's own)", s.ID(), module)
+		}
+	}
+	ctx, leave, err := b.enterBounded(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	select {
+	case b.declaring <- struct{}{}:
+		defer func() { <-b.declaring }()
+	case <-ctx.Done():
+		return b.ended(ctx, nil)
+	}
+	if err := b.declare(ctx, module, subscriptions); err != nil {
+		return fmt.Errorf("declare the subscriptions of module %s: %w", module, err)
+	}
+	return nil
+}
+
+// declare writes into the ledger before it makes or removes anything, so that whenever it is killed, no queue is forgotten, and
+// no daemon that consumed one makes it again.
+func (b *Bus) declare(ctx context.Context, module string, wanted []bus.Subscription) error {
+	before, err := b.ledger(ctx)
+	if err != nil {
+		return err
+	}
+	var changed, going []Entry
+	for _, s := range wanted {
+		if e := (Entry{Subscription: s}); !slices.Contains(before, e) {
+			changed = append(changed, e)
+		}
+	}
+	for _, e := range before {
+		if e.Module == module && !has(wanted, e.Subscription) {
+			e.Going = true
+			going = append(going, e)
+		}
+	}
+	if changed = append(changed, going...); len(changed) > 0 {
+		if err := b.o.Ledger.Put(ctx, changed); err != nil {
+			return fmt.Errorf("remember them: %w", err)
+		}
+	}
+	if err := b.onBroker(ctx, func(s *session) error { return b.establish(s, wanted) }); err != nil || len(going) == 0 {
+		return err
+	}
+	if err := b.onBroker(ctx, func(s *session) error { return b.remove(s, going) }); err != nil {
+		return err
+	}
+	if err := b.o.Ledger.Remove(ctx, going); err != nil {
+		return fmt.Errorf("forget those that are gone: %w", err)
+	}
+	return nil
+}
+
+func has(subscriptions []bus.Subscription, s bus.Subscription) bool {
+	return slices.ContainsFunc(subscriptions, func(other bus.Subscription) bool { return other.ID() == s.ID() })
+}
+
+func (b *Bus) ledger(ctx context.Context) ([]Entry, error) {
+	all, err := b.o.Ledger.All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read which subscriptions there are: %w", err)
+	}
+	return all, nil
+}
+
+// subscriptions are those of all modules.
+func (b *Bus) subscriptions(ctx context.Context) (all []bus.Subscription, err error) {
+	entries, err := b.ledger(ctx)
+	for _, e := range entries {
+		if !e.Going {
+			all = append(all, e.Subscription)
+		}
+	}
+	return all, err
+}
+
+// ownLedger is the Ledger of a bus that has none.
+type ownLedger struct {
+	mu   sync.Mutex
+	rows map[string]Entry
+}
+
+// All implements Ledger.
+func (l *ownLedger) All(context.Context) ([]Entry, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Values(l.rows)), nil
+}
+
+// Put implements Ledger.
+func (l *ownLedger) Put(_ context.Context, entries []Entry) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range entries {
+		l.rows[e.ID()] = e
+	}
+	return nil
+}
+
+// Remove implements Ledger.
+func (l *ownLedger) Remove(_ context.Context, entries []Entry) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range entries {
+		delete(l.rows, e.ID())
+	}
+	return nil
+}
+
+// onBroker does something on the publishing connection, again if it is lost meanwhile.
+func (b *Bus) onBroker(ctx context.Context, do func(*session) error) error {
+	var last error
+	for {
+		s, why := b.publishing.session(ctx)
+		if s == nil {
+			return b.ended(ctx, errors.Join(why, last))
+		}
+		_, err := within(ctx, b, func() (struct{}, error) { return struct{}{}, do(s) }, nil)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return b.ended(ctx, last)
+		case !s.isLost() && !errors.Is(err, amqp091.ErrClosed):
+			return err
+		}
+		last = err
+		select {
+		case <-s.lost:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// wanted tells whether a subscription is still one: what was removed, perhaps by another daemon, is not made again.
+func (b *Bus) wanted(ctx context.Context, s bus.Subscription) (bool, error) {
+	all, err := b.subscriptions(ctx)
+	return has(all, s), err
+}
+
+// preparePublishing makes again on a new connection what was declared: the broker may have lost it.
+func (b *Bus) preparePublishing(ctx context.Context, s *session) error {
+	if err := b.establishBase(s); err != nil {
+		return err
+	}
+	all, err := b.subscriptions(ctx)
+	if err == nil {
+		err = b.establish(s, all)
+	}
+	switch {
+	case err != nil && s.isLost():
+		return err
+	case err != nil: // who publishes need not suffer from it, and who consumes makes it again
+		b.o.Log.Error("cannot see to it that every subscription has its queues", "error", err)
+	}
+	if err := b.openPublisher(s); err != nil {
+		return err
+	}
+	return b.openCopies(s)
+}
+
+// establishBase makes what all subscriptions share.
+func (b *Bus) establishBase(s *session) error {
+	return onChannel(s, func(ch *amqp091.Channel) error {
+		for name, kind := range map[string]string{b.names.events(): "topic", b.names.tail(): "fanout", b.names.ask(): "fanout"} {
+			if err := ch.ExchangeDeclare(name, kind, true, false, false, false, nil); err != nil {
+				return explain("exchange", name, err)
+			}
+		}
+		_, err := ch.QueueDeclare(b.names.dead(), true, false, false, false, amqp091.Table{
+			amqp091.QueueTypeArg: amqp091.QueueTypeQuorum, "x-delivery-limit": int64(noLimit),
+		})
+		return explain("queue", b.names.dead(), err)
+	})
+}
+
+// establish makes what each of the subscriptions needs.
+func (b *Bus) establish(s *session, subscriptions []bus.Subscription) error {
+	var all errgroup.Group
+	all.SetLimit(declareAtOnce)
+	for _, subscription := range subscriptions {
+		all.Go(func() error {
+			return onChannel(s, func(ch *amqp091.Channel) error { return b.establishOne(ch, subscription) })
+		})
+	}
+	return all.Wait()
+}
+
+func (b *Bus) establishOne(ch *amqp091.Channel, s bus.Subscription) error {
+	queue := b.names.queue(s)
+	arguments := deadLettering(b.names.dead())
+	arguments["x-delivery-limit"] = int64(deliveryLimit)
+	if s.Ordered {
+		arguments[amqp091.SingleActiveConsumerArg] = true
+		arguments["x-consumer-timeout"] = int64(consumerTimeout)
+		if err := b.establishHeld(ch, s); err != nil {
+			return err
+		}
+	} else {
+		for _, after := range levels { // before what sends there
+			waiting := deadLettering(queue)
+			waiting[amqp091.QueueMessageTTLArg] = after.Milliseconds()
+			if _, err := ch.QueueDeclare(b.names.retry(s, after), true, false, false, false, waiting); err != nil {
+				return explain("queue", b.names.retry(s, after), err)
+			}
+		}
+	}
+	if _, err := ch.QueueDeclare(queue, true, false, false, false, arguments); err != nil {
+		return explain("queue", queue, err)
+	}
+	return explain("queue", queue, ch.QueueBind(queue, binding(s.Pattern), b.names.events(), false, nil))
+}
+
+// deadLettering has what dies in a queue go to another one, and stay until it is there. That needs reject-publish.
+func deadLettering(queue string) amqp091.Table {
+	return amqp091.Table{
+		amqp091.QueueTypeArg: amqp091.QueueTypeQuorum, amqp091.QueueOverflowArg: amqp091.QueueOverflowRejectPublish,
+		"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue, "x-dead-letter-strategy": "at-least-once",
+	}
+}
+
+// remove deletes the queues of subscriptions that are gone, with what is in them.
+func (b *Bus) remove(s *session, going []Entry) error {
+	return onChannel(s, func(ch *amqp091.Channel) error {
+		for _, e := range going {
+			subscription := e.Subscription
+			queues := []string{b.names.queue(subscription), b.names.held(subscription)}
+			for _, after := range levels { // it may not always have been in order, or out of it
+				queues = append(queues, b.names.retry(subscription, after))
+			}
+			for _, queue := range queues {
+				if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
+					return fmt.Errorf("delete queue %s: %w", queue, err)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// onChannel does something on a channel of its own: one on which something was refused is of no use any more.
+func onChannel(s *session, do func(*amqp091.Channel) error) error {
+	ch, err := s.conn.Channel()
+	if err != nil {
+		return fmt.Errorf("open a channel: %w", err)
+	}
+	err = do(ch)
+	if e := ch.Close(); err == nil && e != nil {
+		return fmt.Errorf("close a channel: %w", e)
+	}
+	return err
+}
+
+// errOther means that something of the name is there that is not what is wanted: trying again is no use.
+var errOther = errors.New("it is on the broker with other arguments")
+
+// explain says what to do about what the broker refused.
+func explain(kind, name string, err error) error {
+	var refused *amqp091.Error
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &refused):
+		return fmt.Errorf("%s %s: %w", kind, name, err)
+	case refused.Code == amqp091.PreconditionFailed:
+		return fmt.Errorf("%s %s: %w: %s (fix: see that no other installation uses the same events.exchange. If a subscription has "+
+			"changed its order, or it was made by hand: let the former version empty it, delete it with `rabbitmqctl delete_queue`, "+
+			"or what an exchange is deleted with, and start again; platformd never deletes it)", kind, name, errOther, refused.Reason)
+	case refused.Code == amqp091.AccessRefused:
+		return fmt.Errorf("%s %s: %s (fix: `rabbitmqctl set_permissions` must let the user of events.url configure, write and read "+
+			"all that begins with the value of events.exchange)", kind, name, refused.Reason)
+	default:
+		return fmt.Errorf("%s %s: %w", kind, name, err)
+	}
+}
