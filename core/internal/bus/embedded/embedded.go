@@ -38,18 +38,19 @@ type Options struct {
 	// Log is told of outages; nil discards it.
 	Log hclog.Logger
 
+	// look is how soon a missed notification is made good; 0 = 3 s.
+	look time.Duration
 	// hub joins several buses over one SQLite file, which the tests have.
 	hub *hub
 }
 
 const (
 	defaultLease = 30 * time.Second
+	defaultLook  = 3 * time.Second
 	// callWait bounds a call, turnWait one transaction, closeWait the last ones of a bus that is closed.
 	callWait  = 30 * time.Second
 	turnWait  = 10 * time.Second
 	closeWait = 5 * time.Second
-	// lookEvery is how soon a missed notification is made good.
-	lookEvery = 3 * time.Second
 	// The pauses of an outage, each twice the one before.
 	firstPause = 50 * time.Millisecond
 	lastPause  = 2 * time.Second
@@ -100,6 +101,9 @@ func New(ctx context.Context, db *gorm.DB, o Options) (*Bus, error) {
 	if o.Lease <= 0 {
 		o.Lease = defaultLease
 	}
+	if o.look <= 0 {
+		o.look = defaultLook
+	}
 	if o.Log == nil {
 		o.Log = hclog.NewNullLogger()
 	}
@@ -120,7 +124,7 @@ func New(ctx context.Context, db *gorm.DB, o Options) (*Bus, error) {
 	b.running.Go(b.write)
 	switch {
 	case b.server:
-		b.due.look = time.Now().Add(lookEvery)
+		b.due.look = time.Now().Add(o.look)
 		b.running.Go(b.listen)
 	case o.hub != nil:
 		o.hub.join(b)
