@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"testing"
@@ -57,7 +56,7 @@ func TestPostsAreCountedOnce(t *testing.T) {
 		for _, data := range []string{"", "no JSON", `{"id":"1"}`} {
 			err := billing.Deliver(t.Context(), pluginapi.Event{ID: "bad", Type: "blog.post.created", Version: 1, Data: []byte(data)})
 			var drop *pluginapi.DropError
-			require.True(t, errors.As(err, &drop), "%q: trying again is no use: %v", data, err)
+			require.ErrorAs(t, err, &drop, "%q: trying again is no use", data)
 		}
 	})
 }

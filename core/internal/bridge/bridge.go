@@ -1,6 +1,6 @@
-// Package bridge stands between modules and the event bus. It hands each delivery to the module that subscribed, says what becomes of
-// it, and keeps what came to nothing; and it takes events out of the modules' outboxes and publishes them, whether or not the
-// module runs.
+// Package bridge stands between modules and the event bus. It hands each delivery to the module that subscribed, says what
+// becomes of it, and keeps what came to nothing; and it takes events out of the modules' outboxes and publishes them, whether or
+// not the module runs.
 //
 // Floor 4. It must not know how the bus keeps events, nor start modules.
 package bridge

@@ -14,8 +14,8 @@ import (
 	"github.com/platformd/platformd/plugin-api/db/outbox"
 )
 
-// relayLock is held by the session of the daemon that empties the outbox of a schema. The module's own role could take it too: then
-// its events wait, and nobody else's.
+// relayLock is held by the session of the daemon that empties the outbox of a schema. The module's own role could take it too:
+// then its events wait, and nobody else's.
 const relayLock = "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '#relay', 0))"
 
 // databaseOutbox is an Outbox in a database.

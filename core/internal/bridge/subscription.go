@@ -21,8 +21,8 @@ const (
 	holdInstance = 10 * time.Second
 )
 
-// serve declares what a module subscribes to, calls done as soon as nobody need wait for that, and consumes whenever the module is
-// ready.
+// serve declares what a module subscribes to, calls done as soon as nobody need wait for that, and consumes whenever the module
+// is ready.
 func (b *Bridge) serve(ctx context.Context, m Module, done func()) {
 	defer done()
 	declared := make([]bus.Subscription, len(m.Subscriptions))

@@ -17,7 +17,8 @@ var (
 	// ErrUnroutable means that no subscription wants the event: it is not kept, and nobody will ever see it.
 	ErrUnroutable = errors.New("no subscription wants this event (fix: install a module that subscribes to it, or go on without)")
 	// ErrUnavailable means that the bus did not answer in time. The event may have been taken: publish it again, with the same id.
-	ErrUnavailable = errors.New("the event bus does not answer (fix: try again; the operator sees that the server of events.url runs)")
+	ErrUnavailable = errors.New(
+		"the event bus does not answer (fix: try again; the operator sees that the server of events.url runs)")
 	// ErrRefused means that the bus is there and did not take the event, for example because its disk is full.
 	ErrRefused = errors.New("the event bus refused the event (fix: see the server's log; its disk or memory may be full)")
 	// ErrSkipped means that an event of the same key before it in the same call was not taken, so that this one was not tried.
