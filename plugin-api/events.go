@@ -24,8 +24,9 @@ type Events struct {
 // codes.PermissionDenied for a type that the manifest does not declare.
 func (e *Events) Publish(ctx context.Context, one Event) error { return e.PublishAll(ctx, one) }
 
-// PublishAll publishes up to 100 events. Those of one key are kept in the order they are given; the others have no order. Some may
-// have been published when it returns an error: a *PublishError says which were not, and any other that none was.
+// PublishAll publishes up to 100 events. Those of one key are kept in the order they are given; the others have no order. When it
+// returns a *PublishError, that says which were not published; codes.InvalidArgument and codes.PermissionDenied mean that none
+// was. After any other error it is not known: publish them again, with the same IDs.
 func (e *Events) PublishAll(ctx context.Context, events ...Event) error {
 	req := &corev1.PublishRequest{Events: make([]*corev1.Event, len(events))}
 	for i, one := range events {

@@ -37,7 +37,8 @@ func delivered() *modulev1.HandleRequest {
 func sample() Event {
 	return Event{
 		ID: "1", Source: "/modules/blog", Type: "blog.post.created", Version: 2, Subject: "post/7", Key: "7",
-		Time: time.Date(2026, 5, 4, 3, 2, 1, 5000, time.UTC), ContentType: event.JSON, Data: []byte(`{"id":7}`), TraceParent: "00-trace",
+		Time: time.Date(2026, 5, 4, 3, 2, 1, 5000, time.UTC), ContentType: event.JSON, Data: []byte(`{"id":7}`),
+		TraceParent: "00-trace",
 	}
 }
 

@@ -49,13 +49,14 @@ func Publish(tx *gorm.DB, e pluginapi.Event) error {
 // keepInbox is for how long the inbox remembers an event: longer than any comes again by itself.
 const keepInbox = 14 * 24 * time.Hour
 
-// Once does work for an event that has not had its effect yet, and nothing for one that has: work and a row of the module's inbox,
-// the table platformd_inbox, are committed together or not at all. It is for EventHandlers, with the context that they get, and
-// tells events apart by source, id and the subscription that they came by. Duplicates that are handled at the same time wait for
-// each other. An event that has the id and the source of another one, yet says something else, is an error with pluginapi.Drop.
+// Once does work for an event that has not had its effect yet, and nothing for one that has: work and a row of the module's
+// inbox, the table platformd_inbox, are committed together or not at all. It is for EventHandlers, with the context that they
+// get, and tells events apart by source, id and the subscription that they came by. Duplicates that are handled at the same time
+// wait for each other. An event that has the id and the source of another one, yet says something else, is an error with
+// pluginapi.Drop.
 //
-// work must do everything with tx; what it does elsewhere may happen more than once. Its error is returned as it is. After 14 days
-// an event is forgotten.
+// work must do everything with tx; what it does elsewhere may happen more than once. Its error is returned as it is. After 14
+// days an event is forgotten.
 func Once(ctx context.Context, conn *gorm.DB, e pluginapi.Event, work func(tx *gorm.DB) error) error {
 	o, err := outletOf(conn)
 	if err != nil {
@@ -90,13 +91,13 @@ func withEvents(ctx context.Context, db *gorm.DB, core *pluginapi.Core) error {
 	if err := outbox.Create(ctx, db); err != nil {
 		return fmt.Errorf("database of module %s: %w", core.Name, err)
 	}
-	return db.Use(newOutlet(event.SourceOf(core.Name), core.Events.Relay, core.Log))
+	return db.Use(newOutlet(ctx, event.SourceOf(core.Name), core.Events.Relay, core.Log))
 }
 
 func outletOf(db *gorm.DB) (*outlet, error) {
 	if o, ok := db.Plugins[pluginName].(*outlet); ok {
 		return o, nil
 	}
-	return nil, errors.New("this database is not for events (fix: open it with db.Open, in a module whose module.yaml says what it " +
-		"publishes or subscribes to)")
+	return nil, errors.New("this database is not for events (fix: open it with db.Open, in a module whose module.yaml says what " +
+		"it publishes or subscribes to)")
 }

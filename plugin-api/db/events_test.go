@@ -274,12 +274,13 @@ func TestACommitWaitsForNobody(t *testing.T) {
 	t.Parallel()
 	eachShop(t, func(t *testing.T, s shop) {
 		const commits = 50
-		answer := make(chan struct{})
+		answer, left := make(chan struct{}), make(chan error, 1)
 		s.core.block = func(ctx context.Context) error {
 			select {
 			case <-answer:
 				return errors.New("not now")
 			case <-ctx.Done():
+				left <- ctx.Err()
 				return ctx.Err()
 			}
 		}
@@ -290,7 +291,8 @@ func TestACommitWaitsForNobody(t *testing.T) {
 		answer <- struct{}{}
 		s.hear(t)
 		require.LessOrEqual(t, s.core.calls.Load(), int64(3), "what is committed meanwhile is told of together")
-		require.NoError(t, db.Close(s.DB), "and does not wait for the core either")
+		require.NoError(t, db.Close(s.DB))
+		require.ErrorIs(t, <-left, context.Canceled, "the end does not wait for the core either")
 	})
 }
 

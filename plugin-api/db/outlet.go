@@ -25,8 +25,8 @@ const (
 	tidyMost  = 10
 )
 
-// outlet is what a database needs to know of events. It tells the core, in the background, that the outbox has something in it: so
-// the core need not find out by looking, which it does too, so that nothing is lost if it is not told.
+// outlet is what a database needs to know of events. It tells the core, in the background, that the outbox has something in it.
+// The core looks there too, so that nothing is lost if it is not told.
 type outlet struct {
 	source string
 	relay  func(context.Context) error
@@ -42,8 +42,9 @@ type outlet struct {
 	tidied  time.Time
 }
 
-func newOutlet(source string, relay func(context.Context) error, log hclog.Logger) *outlet {
-	alive, end := context.WithCancel(context.Background()) // until close
+// newOutlet returns one that outlives ctx: until close.
+func newOutlet(ctx context.Context, source string, relay func(context.Context) error, log hclog.Logger) *outlet {
+	alive, end := context.WithCancel(context.WithoutCancel(ctx))
 	o := &outlet{source: source, relay: relay, log: log, end: end, tidied: time.Now()}
 	o.start = func() { o.runs.Go(func() { o.run(alive) }) }
 	return o

@@ -48,8 +48,8 @@ func (s *eventsServer) Relay(context.Context, *corev1.RelayRequest) (*corev1.Rel
 	return &corev1.RelayResponse{}, nil
 }
 
-// Published returns what the module has published, the oldest first: with core.Events, or with db.Publish in transactions that are
-// committed. An event of the outbox that the core would make a dead letter of fails the test.
+// Published returns what the module has published, the oldest first: with core.Events, or with db.Publish in transactions that
+// were committed. An event of the outbox that the core would make a dead letter of fails the test.
 func (s *Server) Published() []pluginapi.Event {
 	s.t.Helper()
 	if s.database != nil && s.database.Outbox != nil && s.database.Work.Events {

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -18,7 +19,9 @@ import (
 
 // Events is what the API shows of the event bus, and does with it. Every field is required.
 type Events struct {
-	Bus     bus.Bus
+	Bus bus.Bus
+	// Publish is the bus's, when it may be used.
+	Publish func(context.Context, []bus.Event) []error
 	Letters *deadletter.Store
 	// Types returns every type of event that the platform or an installed module may publish, sorted.
 	Types func() []EventType
@@ -186,7 +189,7 @@ func (a *api) publishEvent(w http.ResponseWriter, r *http.Request) error {
 	}
 	c := change{action: "event.publish", resource: "event/" + e.ID, details: []string{"type", e.Type}}
 	err := a.perform(r, &c, func(ctx context.Context) error {
-		return busProblem(bus.PublishOne(ctx, a.deps.Events.Bus, e))
+		return busProblem(a.deps.Events.publish(ctx, e))
 	})
 	if err != nil {
 		return err
@@ -321,10 +324,17 @@ func (a *api) retryLetters(ctx context.Context, f deadletter.Filter) (int64, err
 	return int64(n), err
 }
 
+func (e *Events) publish(ctx context.Context, one bus.Event) error {
+	if errs := e.Publish(ctx, []bus.Event{one}); errs != nil {
+		return fmt.Errorf("publish %s %s: %w", one.Type, one.ID, errs[0])
+	}
+	return nil
+}
+
 // redeliver gives a letter back to its subscription; one that was never published has none.
 func (e *Events) redeliver(ctx context.Context, subscription string, event bus.Event) error {
 	if subscription == "" {
-		return bus.PublishOne(ctx, e.Bus, event)
+		return e.publish(ctx, event)
 	}
 	return e.Bus.Redeliver(ctx, subscription, event)
 }

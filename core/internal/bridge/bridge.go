@@ -7,6 +7,7 @@ package bridge
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -56,6 +57,8 @@ type Bridge struct {
 	Deps
 	metrics *metrics
 
+	declared chan struct{} // closed when every module's subscriptions are: nothing may be published before
+
 	mu     sync.Mutex
 	relays map[string]*relay // by module
 }
@@ -65,21 +68,44 @@ func New(deps Deps) *Bridge {
 	if deps.Log == nil {
 		deps.Log = hclog.NewNullLogger()
 	}
-	return &Bridge{Deps: deps, metrics: newMetrics(deps.Metrics), relays: map[string]*relay{}}
+	return &Bridge{
+		Deps: deps, metrics: newMetrics(deps.Metrics), declared: make(chan struct{}), relays: map[string]*relay{},
+	}
 }
 
 // Run works for these modules until ctx ends, and returns when every delivery that had begun is finished. It is called once.
 func (b *Bridge) Run(ctx context.Context, modules []Module) {
-	var all sync.WaitGroup
+	var all, declaring sync.WaitGroup
 	defer all.Wait()
 	all.Go(func() { b.keepDead(ctx) })
 	for _, m := range modules {
-		all.Go(func() { b.serve(ctx, m) })
+		declaring.Add(1)
+		all.Go(func() { b.serve(ctx, m, sync.OnceFunc(declaring.Done)) })
 		if m.Outbox {
 			r := b.addRelay(m.Name)
 			all.Go(func() { r.run(ctx) })
 		}
 	}
+	declaring.Wait()
+	if ctx.Err() == nil {
+		close(b.declared)
+	}
+}
+
+// Publish is the bus's, once every subscription is declared: before, an event would not reach those that are not.
+func (b *Bridge) Publish(ctx context.Context, events []bus.Event) []error {
+	ctx, cancel := context.WithTimeout(ctx, publishWait)
+	defer cancel()
+	select {
+	case <-b.declared:
+		return b.Bus.Publish(ctx, events)
+	case <-ctx.Done():
+	}
+	errs := make([]error, len(events))
+	for i := range errs {
+		errs[i] = fmt.Errorf("the subscriptions are not declared yet: %w", bus.ErrUnavailable)
+	}
+	return errs
 }
 
 func (b *Bridge) addRelay(module string) *relay {

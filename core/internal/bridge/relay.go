@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync/atomic"
 	"time"
 
@@ -61,9 +62,14 @@ func (r *relay) wake() {
 
 // run empties the outbox until ctx ends. When anything fails it begins anew, with a new connection: whatever broke the old one.
 func (r *relay) run(ctx context.Context) {
+	select {
+	case <-r.bridge.declared:
+	case <-ctx.Done():
+		return
+	}
 	for again := r.bridge.newRetry(); ctx.Err() == nil; {
 		err := r.session(ctx, func() { again.pauses.Reset() })
-		if errors.Is(err, ErrElsewhere) {
+		if errors.Is(err, ErrElsewhere) || errors.Is(err, fs.ErrNotExist) { // the module makes its database when it first starts
 			if !pause(ctx, lookAnyway) {
 				return
 			}

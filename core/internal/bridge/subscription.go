@@ -21,8 +21,10 @@ const (
 	holdInstance = 10 * time.Second
 )
 
-// serve declares what a module subscribes to, and consumes it whenever the module is ready.
-func (b *Bridge) serve(ctx context.Context, m Module) {
+// serve declares what a module subscribes to, calls done as soon as nobody need wait for that, and consumes whenever the module is
+// ready.
+func (b *Bridge) serve(ctx context.Context, m Module, done func()) {
+	defer done()
 	declared := make([]bus.Subscription, len(m.Subscriptions))
 	for i, s := range m.Subscriptions {
 		declared[i] = bus.Subscription{Module: m.Name, Pattern: s.Pattern, Ordered: s.Ordered}
@@ -32,10 +34,14 @@ func (b *Bridge) serve(ctx context.Context, m Module) {
 		if err == nil {
 			break
 		}
+		if !errors.Is(err, bus.ErrUnavailable) {
+			done() // it may never work, and what is there takes events nevertheless
+		}
 		if !again.wait(ctx, "declare the subscriptions of "+m.Name, err) {
 			return
 		}
 	}
+	done()
 	var all sync.WaitGroup
 	defer all.Wait()
 	for i, s := range m.Subscriptions {
@@ -160,9 +166,8 @@ func (c *consumer) failed(d bus.Delivery, err error) bus.Verdict {
 		return bus.Dead(why)
 	}
 	after := pauseAfter(d.Attempt)
-	c.bridge.Log.Warn("an event could not be handled and will be tried again", "module", c.module, "subscription",
-		c.declared.ID(), "event", d.Event.ID, "type", d.Event.Type, "attempt", d.Attempt, "of", c.subscription.Attempts,
-		"after", after, "error", err)
+	c.bridge.Log.Debug("an event will be handled again", "subscription", c.declared.ID(), "event", d.Event.ID, "attempt", d.Attempt,
+		"of", c.subscription.Attempts, "after", after.String(), "error", err)
 	return bus.Retry(after, why)
 }
 

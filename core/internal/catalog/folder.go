@@ -103,7 +103,8 @@ func (c *candidate) module(claimants []string) (*Module, error) {
 	configErr := m.takeConfigSchema(c.real)
 	eventsErr := m.takeEventSchemas(c.real)
 	migrationsErr := m.checkMigrations(c.real)
-	reasons := slices.DeleteFunc([]error{executableErr, configErr, eventsErr, migrationsErr}, func(err error) bool { return err == nil })
+	reasons := []error{executableErr, configErr, eventsErr, migrationsErr}
+	reasons = slices.DeleteFunc(reasons, func(err error) bool { return err == nil })
 	if len(reasons) > 0 {
 		return nil, joined(reasons)
 	}

@@ -158,7 +158,7 @@ func configured(text string, make func(path string) error) func(t *testing.T, di
 // published gives the module an event with a schema: text, or else what make puts there.
 func published(text string, make func(path string) error) func(t *testing.T, dir, blog string) {
 	return func(t *testing.T, _, blog string) {
-		events := "events: {publishes: [{type: blog.post.created, version: 1}, {type: blog.post.created, version: 2, schema: events/a.json}]}\n"
+		events := "events: {publishes: [{type: blog.a, version: 1}, {type: blog.a, version: 2, schema: events/a.json}]}\n"
 		write(t, filepath.Join(blog, "module.yaml"), manifestText("blog", "0.3.0", events), 0o644)
 		require.NoError(t, os.Mkdir(filepath.Join(blog, "events"), 0o755))
 		if text != "" {

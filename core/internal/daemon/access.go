@@ -21,7 +21,7 @@ import (
 func (d *daemon) openHost(context.Context) (err error) {
 	d.host, err = host.New(host.Deps{
 		Version: d.installedVersion, Ready: d.registry.Ready, Auth: d.auth, Identity: d.identity, Authz: d.authz, Audit: d.audit,
-		Cache: d.cache, Publish: d.bus.Publish, Relay: d.bridge.Wake, Log: d.log.Named("host"),
+		Cache: d.cache, Publish: d.bridge.Publish, Relay: d.bridge.Wake, Log: d.log.Named("host"),
 	})
 	return err
 }

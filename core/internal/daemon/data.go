@@ -31,7 +31,7 @@ func (d *daemon) lend(ctx context.Context, mod *supervisor.Module, inst *instanc
 	return onTheWire(login.Database), nil
 }
 
-// migrate applies what is pending of a module that is about to start.
+// migrate applies what is pending of a module that is about to start, and makes what else it needs in its database.
 func (d *daemon) migrate(ctx context.Context, mod *supervisor.Module, inst *instance.Instance, ids []string) error {
 	if err := d.makeEventTables(ctx, mod.Manifest); err != nil {
 		return notItsFault(err)
@@ -40,7 +40,10 @@ func (d *daemon) migrate(ctx context.Context, mod *supervisor.Module, inst *inst
 	if err != nil {
 		return err
 	}
-	return notItsFault(d.migrator.Up(ctx, m, nil))
+	if err := d.migrator.Up(ctx, m, nil); err != nil {
+		return notItsFault(err)
+	}
+	return notItsFault(d.makeOutbox(ctx, mod))
 }
 
 // migrations is how a module migrates: in its own process, or by its SQL files. inst and ids are of the first kind only.

@@ -110,7 +110,9 @@ func (d *daemon) makeEventTables(ctx context.Context, m *manifest.Manifest) (err
 }
 
 func (d *daemon) eventDeps() admin.Events {
-	return admin.Events{Bus: d.bus, Letters: d.letters, Types: d.eventTypes, Outboxes: d.bridge.Backlog}
+	return admin.Events{
+		Bus: d.bus, Publish: d.bridge.Publish, Letters: d.letters, Types: d.eventTypes, Outboxes: d.bridge.Backlog,
+	}
 }
 
 // eventTypes is what the modules' manifests declare, and who wants it.

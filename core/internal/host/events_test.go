@@ -86,6 +86,41 @@ func TestWhatReachesTheBus(t *testing.T) {
 	require.Len(t, got.events, 3)
 }
 
+// badEvent is what is wrong with an event, and what is said about it.
+type badEvent struct {
+	spoil func(*corev1.Event)
+	code  codes.Code
+	want  string
+}
+
+func badEvents() map[string]badEvent {
+	return map[string]badEvent{
+		"undeclared type":     {func(e *corev1.Event) { e.Type = "shop.order.lost" }, codes.PermissionDenied, "events.publishes"},
+		"another module's":    {func(e *corev1.Event) { e.Type = "blog.post.created" }, codes.PermissionDenied, "events.publishes"},
+		"the platform's":      {func(e *corev1.Event) { e.Type = "platform.module.ready" }, codes.PermissionDenied, "events.publishes"},
+		"no type":             {func(e *corev1.Event) { e.Type = "" }, codes.InvalidArgument, "the event's type"},
+		"a pattern":           {func(e *corev1.Event) { e.Type = "shop.*" }, codes.InvalidArgument, "the event's type"},
+		"undeclared version":  {func(e *corev1.Event) { e.Version = 2 }, codes.InvalidArgument, "version 2"},
+		"no version":          {func(e *corev1.Event) { e.Version = 0 }, codes.InvalidArgument, "the event's version"},
+		"not JSON":            {func(e *corev1.Event) { e.Data = []byte(`{"id":`) }, codes.InvalidArgument, "not JSON"},
+		"two values":          {func(e *corev1.Event) { e.Data = []byte(`{"id":1}{}`) }, codes.InvalidArgument, "not JSON"},
+		"not JSON, no schema": {func(e *corev1.Event) { e.Version, e.Data = 3, []byte("x") }, codes.InvalidArgument, "not JSON"},
+		"no data":             {func(e *corev1.Event) { e.Data = nil }, codes.InvalidArgument, "not JSON"},
+		"text with a schema":  {func(e *corev1.Event) { e.ContentType = "text/plain" }, codes.InvalidArgument, "send JSON"},
+		"unfit, missing":      {func(e *corev1.Event) { e.Data = []byte(`{}`) }, codes.InvalidArgument, `missing properties: ["id"]`},
+		"unfit, wrong type":   {func(e *corev1.Event) { e.Data = []byte(`{"id":"hunter2"}`) }, codes.InvalidArgument, "properties/id"},
+		"unfit, pattern": {
+			func(e *corev1.Event) { e.Data = []byte(`{"id":1,"name":"hunter2"}`) }, codes.InvalidArgument, "the schema's `pattern`",
+		},
+		"too large": {
+			func(e *corev1.Event) { e.Data = []byte(`{"id":1,"x":"` + strings.Repeat("x", event.MaxData) + `"}`) },
+			codes.InvalidArgument, "send at most 262144",
+		},
+		"key too long":    {func(e *corev1.Event) { e.Key = strings.Repeat("x", 256) }, codes.InvalidArgument, "the event's key"},
+		"id with control": {func(e *corev1.Event) { e.Id = "a\x00" }, codes.InvalidArgument, "the event's id"},
+	}
+}
+
 func TestWhatDoesNotReachTheBus(t *testing.T) {
 	t.Parallel()
 	r, got := newRig(t), &published{}
@@ -94,33 +129,7 @@ func TestWhatDoesNotReachTheBus(t *testing.T) {
 	good := func() *corev1.Event {
 		return &corev1.Event{Type: "shop.order.paid", Version: 1, Data: []byte(`{"id":7}`)}
 	}
-	for name, c := range map[string]struct {
-		spoil func(*corev1.Event)
-		code  codes.Code
-		want  string
-	}{
-		"undeclared type":      {func(e *corev1.Event) { e.Type = "shop.order.lost" }, codes.PermissionDenied, "events.publishes"},
-		"another module's":     {func(e *corev1.Event) { e.Type = "blog.post.created" }, codes.PermissionDenied, "events.publishes"},
-		"the platform's":       {func(e *corev1.Event) { e.Type = "platform.module.ready" }, codes.PermissionDenied, "events.publishes"},
-		"no type":              {func(e *corev1.Event) { e.Type = "" }, codes.InvalidArgument, "the event's type"},
-		"a pattern":            {func(e *corev1.Event) { e.Type = "shop.*" }, codes.InvalidArgument, "the event's type"},
-		"undeclared version":   {func(e *corev1.Event) { e.Version = 2 }, codes.InvalidArgument, "version 2"},
-		"no version":           {func(e *corev1.Event) { e.Version = 0 }, codes.InvalidArgument, "the event's version"},
-		"not JSON":             {func(e *corev1.Event) { e.Data = []byte(`{"id":`) }, codes.InvalidArgument, "not JSON"},
-		"two values":           {func(e *corev1.Event) { e.Data = []byte(`{"id":1}{}`) }, codes.InvalidArgument, "not JSON"},
-		"not JSON, no schema":  {func(e *corev1.Event) { e.Version, e.Data = 3, []byte("x") }, codes.InvalidArgument, "not JSON"},
-		"no data":              {func(e *corev1.Event) { e.Data = nil }, codes.InvalidArgument, "not JSON"},
-		"text with a schema":   {func(e *corev1.Event) { e.ContentType = "text/plain" }, codes.InvalidArgument, "send JSON"},
-		"unfit, missing":       {func(e *corev1.Event) { e.Data = []byte(`{}`) }, codes.InvalidArgument, `missing properties: ["id"]`},
-		"unfit, wrong type":    {func(e *corev1.Event) { e.Data = []byte(`{"id":"hunter2"}`) }, codes.InvalidArgument, "at /properties/id"},
-		"unfit, wrong pattern": {func(e *corev1.Event) { e.Data = []byte(`{"id":1,"name":"hunter2"}`) }, codes.InvalidArgument, "`pattern`"},
-		"too large": {
-			func(e *corev1.Event) { e.Data = []byte(`{"id":1,"x":"` + strings.Repeat("x", event.MaxData) + `"}`) },
-			codes.InvalidArgument, "send at most 262144",
-		},
-		"key too long":    {func(e *corev1.Event) { e.Key = strings.Repeat("x", 256) }, codes.InvalidArgument, "the event's key"},
-		"id with control": {func(e *corev1.Event) { e.Id = "a\x00" }, codes.InvalidArgument, "the event's id"},
-	} {
+	for name, c := range badEvents() {
 		bad := good()
 		c.spoil(bad)
 		for _, events := range [][]*corev1.Event{{bad}, {good(), bad}} {

@@ -1,7 +1,7 @@
-// Package outbox is the two tables for events in a module's database. What the module publishes waits in the outbox, put there in
-// the transaction of the change that it tells of, until the core has relayed it; what the module has handled is noted in the inbox,
-// in the transaction of its effect, so that it has that effect once. Package db writes them in the module, the core reads the
-// outbox.
+// Package outbox is the two tables for events in a module's database. What the module publishes waits in the outbox until the
+// core has relayed it, and is put there in the transaction of the change that it tells of. What the module has handled is noted
+// in the inbox, in the transaction of its effect, so that it has that effect once. Package db writes them in the module, the core
+// reads the outbox.
 //
 // It must not open a database, nor know how events travel.
 package outbox
@@ -41,8 +41,8 @@ type row struct {
 // TableName implements gorm's schema.Tabler.
 func (row) TableName() string { return Table }
 
-// Create makes the tables that are missing, in the schema or file that db is of. Several may do it at once. On PostgreSQL it needs
-// the rights of a migration, unless they are there; the module at work gets its own on them by default.
+// Create makes the tables that are missing, in the schema or file that db is of. Several may do it at once. On PostgreSQL that
+// needs the rights of a migration, unless they are there; the module at work gets its own on them by default.
 func Create(ctx context.Context, db *gorm.DB) error {
 	db = plain(ctx, db)
 	if ready(db) {
@@ -98,8 +98,8 @@ func Add(ctx context.Context, tx *gorm.DB, e event.Event) error {
 		data = []byte{}
 	}
 	return tx.Create(&row{
-		ID: e.ID, Type: e.Type, Version: e.Version, Subject: e.Subject, Key: e.Key, Time: e.Time, ContentType: e.ContentType, Data: data,
-		TraceParent: e.TraceParent,
+		ID: e.ID, Type: e.Type, Version: e.Version, Subject: e.Subject, Key: e.Key, Time: e.Time, ContentType: e.ContentType,
+		Data: data, TraceParent: e.TraceParent,
 	}).Error
 }
 

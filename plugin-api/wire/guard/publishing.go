@@ -109,8 +109,8 @@ var (
 	harmless   = regexp.MustCompile(`^(required|dependentRequired|unexpected additional|minItems|maxItems)\b`)
 )
 
-// WithoutValues takes from an error of a JSON Schema's validation the place in the schema and the keyword. Most keywords' messages
-// go on with the offending value, which is not for everybody who reads the error.
+// WithoutValues takes from an error of a JSON Schema's validation the place in the schema and the keyword. Most keywords'
+// messages go on with the offending value, which is not for everybody who reads the error.
 func WithoutValues(err error) string {
 	text, place := err.Error(), "root"
 	for found := validating.FindStringSubmatch(text); found != nil; found = validating.FindStringSubmatch(text) {
