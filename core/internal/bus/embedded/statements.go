@@ -168,9 +168,9 @@ func (t *turn) change(rest [][]any, lanes map[lane]bool) error {
 	if len(rest) == 0 {
 		return nil
 	}
-	return t.each("UPDATE bus_deliveries SET state = jstate, due = jdue, holder = 0, attempts = attempts + more, cuts = cuts + cut, "+
-		"died_at = CASE WHEN died > 0 THEN died ELSE died_at END, reason = CASE WHEN died > 0 THEN jreason ELSE reason END, "+
-		"error = CASE WHEN died > 0 THEN jerror ELSE error END FROM "+
+	return t.each("UPDATE bus_deliveries SET state = jstate, due = jdue, holder = 0, attempts = attempts + more, "+
+		"cuts = cuts + cut, died_at = CASE WHEN died > 0 THEN died ELSE died_at END, "+
+		"reason = CASE WHEN died > 0 THEN jreason ELSE reason END, error = CASE WHEN died > 0 THEN jerror ELSE error END FROM "+
 		table(t.tx, "jseq", "jsub", "jholder", "jstate", "jdue", "more", "cut", "died", "jreason$", "jerror$")+
 		" WHERE seq = jseq AND sub = jsub AND holder = jholder RETURNING sub, key, state, due", values(rest), lanes)
 }
@@ -219,8 +219,8 @@ func (t *turn) promote(lanes map[lane]bool) error {
 
 // removeDeliveries removes what is not dead of a subscription. Nobody else publishes or settles meanwhile.
 func removeDeliveries(tx *gorm.DB, sub int64) error {
-	err := tx.Exec("DELETE FROM bus_events WHERE seq IN (SELECT seq FROM bus_deliveries WHERE sub = ? AND state < 3) AND NOT EXISTS "+
-		"(SELECT 1 FROM bus_deliveries d WHERE d.seq = bus_events.seq AND d.sub <> ?)", sub, sub).Error
+	err := tx.Exec("DELETE FROM bus_events WHERE seq IN (SELECT seq FROM bus_deliveries WHERE sub = ? AND state < 3) "+
+		"AND NOT EXISTS (SELECT 1 FROM bus_deliveries d WHERE d.seq = bus_events.seq AND d.sub <> ?)", sub, sub).Error
 	if err != nil {
 		return err
 	}
