@@ -6,9 +6,9 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
+	"github.com/platformd/platformd/core/internal/canonical"
 	"github.com/platformd/platformd/plugin-api/nearest"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
@@ -90,14 +90,14 @@ func checkName(what, name string) error {
 }
 
 func checkText(text string) error {
-	if utf8.RuneCountInString(text) > maxText || !printable(text) {
+	if utf8.RuneCountInString(text) > maxText || !canonical.Printable(text) {
 		return bad("a description has at most %d printable characters (fix: choose a shorter or plainer one)", maxText)
 	}
 	return nil
 }
 
 func checkID(what, id string) error {
-	if id == "" || len(id) > maxID || !printable(id) {
+	if id == "" || len(id) > maxID || !canonical.Printable(id) {
 		return bad("%.80q is not %s (fix: give at most %d printable characters)", id, what, maxID)
 	}
 	return nil
@@ -118,9 +118,4 @@ func checkUsers(users []string) error {
 // bad is an error that clients may see.
 func bad(format string, args ...any) error {
 	return problem.New(http.StatusBadRequest, "invalid_argument", fmt.Sprintf(format, args...))
-}
-
-// printable refuses what could deceive the reader of a list, such as the escapes of a terminal or invisible characters.
-func printable(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }

@@ -5,11 +5,11 @@ import (
 	"net/http"
 	"net/mail"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 
+	"github.com/platformd/platformd/core/internal/canonical"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
@@ -28,7 +28,7 @@ func NormalizeEmail(email string) (string, error) {
 		return "", badEmail()
 	}
 	plain := lower(strings.TrimSpace(email))
-	if len(plain) > maxEmail || !printable(plain) || strings.ContainsRune(plain, ' ') {
+	if len(plain) > maxEmail || !canonical.Printable(plain) || strings.ContainsRune(plain, ' ') {
 		return "", badEmail()
 	}
 	parsed, err := mail.ParseAddress(plain)
@@ -48,7 +48,7 @@ func badEmail() error {
 // normalizeName returns the name as it is stored.
 func normalizeName(name string) (string, error) {
 	plain := norm.NFC.String(strings.TrimSpace(name))
-	if utf8.RuneCountInString(plain) > maxName || !printable(plain) {
+	if utf8.RuneCountInString(plain) > maxName || !canonical.Printable(plain) {
 		return "", bad("the name of a user has at most %d printable characters (fix: choose a shorter or plainer one)", maxName)
 	}
 	return plain, nil
@@ -73,17 +73,4 @@ func checkPassword(email, password string) error {
 // bad is an error that clients may see.
 func bad(format string, args ...any) error {
 	return problem.New(http.StatusBadRequest, "invalid_argument", fmt.Sprintf(format, args...))
-}
-
-// printable refuses what could deceive the reader of a list, such as the escapes of a terminal or invisible characters.
-func printable(s string) bool {
-	if !utf8.ValidString(s) {
-		return false
-	}
-	for _, r := range s {
-		if !unicode.IsPrint(r) {
-			return false
-		}
-	}
-	return true
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"gorm.io/gorm"
+
+	"github.com/platformd/platformd/core/internal/canonical"
 )
 
 var (
@@ -54,7 +56,7 @@ const maxClaim = 255
 
 func (e External) check() error {
 	for _, claim := range []string{e.Issuer, e.Subject} {
-		if claim == "" || len(claim) > maxClaim || !printable(claim) {
+		if claim == "" || len(claim) > maxClaim || !canonical.Printable(claim) {
 			return bad("issuer and subject have 1 to %d printable characters (fix: see what the provider sends)", maxClaim)
 		}
 	}

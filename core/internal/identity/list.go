@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/platformd/platformd/core/internal/canonical"
 )
 
 // Limits of what is asked for at a time.
@@ -63,7 +65,7 @@ func (p Page) check() error {
 		return bad("a page has 1 to %d users (fix: choose another limit)", MaxPage)
 	case p.After != "" && !validID(p.After):
 		return bad("%.40q is not the end of a page (fix: use what the page before says is next)", p.After)
-	case utf8.RuneCountInString(p.Query) > maxName || !printable(p.Query):
+	case utf8.RuneCountInString(p.Query) > maxName || !canonical.Printable(p.Query):
 		return bad("what to search for has at most %d printable characters (fix: shorten it)", maxName)
 	}
 	return nil
