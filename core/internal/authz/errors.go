@@ -3,7 +3,6 @@ package authz
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -84,28 +83,29 @@ var validRole = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`) // as in manifests
 
 func checkName(what, name string) error {
 	if !validRole.MatchString(name) {
-		return bad("%.80q cannot be the name of a %s (fix: use a-z, 0-9, _ and -, beginning with a letter, at most 63)", name, what)
+		return problem.Invalid("%.80q cannot be the name of a %s (fix: use a-z, 0-9, _ and -, beginning with a letter, at most 63)",
+			name, what)
 	}
 	return nil
 }
 
 func checkText(text string) error {
 	if utf8.RuneCountInString(text) > maxText || !canonical.Printable(text) {
-		return bad("a description has at most %d printable characters (fix: choose a shorter or plainer one)", maxText)
+		return problem.Invalid("a description has at most %d printable characters (fix: choose a shorter or plainer one)", maxText)
 	}
 	return nil
 }
 
 func checkID(what, id string) error {
 	if id == "" || len(id) > maxID || !canonical.Printable(id) {
-		return bad("%.80q is not %s (fix: give at most %d printable characters)", id, what, maxID)
+		return problem.Invalid("%.80q is not %s (fix: give at most %d printable characters)", id, what, maxID)
 	}
 	return nil
 }
 
 func checkUsers(users []string) error {
 	if len(users) > maxBatch {
-		return bad("%d users are too many at once (fix: at most %d)", len(users), maxBatch)
+		return problem.Invalid("%d users are too many at once (fix: at most %d)", len(users), maxBatch)
 	}
 	for _, user := range users {
 		if err := checkID("the id of a user", user); err != nil {
@@ -113,9 +113,4 @@ func checkUsers(users []string) error {
 		}
 	}
 	return nil
-}
-
-// bad is an error that clients may see.
-func bad(format string, args ...any) error {
-	return problem.New(http.StatusBadRequest, "invalid_argument", fmt.Sprintf(format, args...))
 }
