@@ -111,6 +111,28 @@ func TestAnEndAmidWritesLosesNothing(t *testing.T) {
 	})
 }
 
+// More wait than one batch holds when the log ends without a database: each is told.
+func TestAnEndWithoutADatabaseLeavesNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, p *place) {
+		s, store := p.idle(t, Options{})
+		require.NoError(t, store.Close())
+		var all sync.WaitGroup
+		for i := range 4 * batchSize {
+			all.Go(func() {
+				if err := s.Write(t.Context(), entry(i)); err == nil {
+					t.Error("acknowledged")
+				}
+			})
+		}
+		require.Eventually(t, func() bool { return len(s.writes) == 4*batchSize }, 20*time.Second, time.Millisecond)
+		ended, end := context.WithCancel(t.Context())
+		end()
+		require.NoError(t, s.Run(ended))
+		all.Wait()
+	})
+}
+
 func TestAFlood(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, p *place) {

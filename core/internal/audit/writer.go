@@ -62,7 +62,11 @@ func (s *Service) finish(ctx context.Context, outage *outage) {
 	ctx, cancel := context.WithTimeout(ctx, s.commitWait)
 	defer cancel()
 	err := error(nil)
-	for batch := s.gather(nil); err == nil && len(batch) > 0; batch = s.gather(nil) {
+	for err == nil {
+		batch := s.gather(nil) // after this each of them gets its answer
+		if len(batch) == 0 {
+			break
+		}
 		err = s.commit(ctx, batch)
 		outage.tell(err)
 	}
