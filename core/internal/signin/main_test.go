@@ -34,7 +34,7 @@ const (
 	platformURL = "https://platform.test"
 	prefix      = "/api/v1/platform"
 	passphrase  = "correct horse battery"
-	objectType    = "application/json"
+	objectType  = "application/json"
 	formType    = "application/x-www-form-urlencoded"
 )
 
