@@ -40,7 +40,7 @@ func newBrowser(t *testing.T) *browser {
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox)
 	}
-	limited, cancel := context.WithTimeout(context.Background(), 3*patience)
+	limited, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 3*patience)
 	allocator, quit := chromedp.NewExecAllocator(limited, options...)
 	tab, leave := chromedp.NewContext(allocator)
 	b := &browser{t: t, tab: tab}

@@ -46,7 +46,8 @@ type world struct {
 	authz *authz.Service
 	mux   *http.ServeMux
 	hosts atomic.Int64 // how many addresses were used
-	moved atomic.Int64 // how far the clock is
+	start time.Time
+	moved atomic.Int64 // how far the clock is from start
 
 	mu       sync.Mutex
 	internal []error // what clients are not told of
@@ -58,7 +59,7 @@ func newWorld(t *testing.T, change ...func(*world, *auth.Options)) *world {
 	store, err := storage.Open(t.Context(), storage.Options{DataDir: t.TempDir()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	w := &world{t: t, mux: http.NewServeMux()}
+	w := &world{t: t, mux: http.NewServeMux(), start: time.Now().UTC()}
 	w.open(store.Core(), change)
 	for _, route := range signin.Routes(w.deps) {
 		w.mux.HandleFunc(route.Method+" "+prefix+route.Path, w.serve(route))
@@ -66,7 +67,7 @@ func newWorld(t *testing.T, change ...func(*world, *auth.Options)) *world {
 	return w
 }
 
-func (w *world) now() time.Time { return time.Now().UTC().Add(time.Duration(w.moved.Load())) }
+func (w *world) now() time.Time { return w.start.Add(time.Duration(w.moved.Load())) }
 
 func (w *world) move(d time.Duration) { w.moved.Add(int64(d)) }
 
