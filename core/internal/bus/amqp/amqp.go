@@ -1,5 +1,6 @@
 // Package amqp is the event bus over RabbitMQ, 3.10 or later: a topic exchange, a quorum queue for each subscription, and
-// queues in which what must be tried again waits. doc.go says what there is on the broker, and why.
+// queues in which what must be tried again waits. names.go says what there is on the broker; why it is so is written in
+// docs/decisions/0023-events-over-rabbitmq.md.
 //
 // Floor 2. It must not decide what becomes of a delivery, and never deletes a queue for having other arguments than it wants.
 package amqp
@@ -45,9 +46,9 @@ type Options struct {
 	Heartbeat time.Duration
 }
 
-// A Ledger remembers the subscriptions of all modules, for all daemons of an installation and beyond their ends: a broker cannot
-// be asked which queues it has, so those of a subscription that is gone are only found by what is written here. It is a table with
-// a row for each Subscription.ID; its methods are safe for concurrent use, by several daemons too.
+// A Ledger remembers the subscriptions of all modules, for all daemons of an installation and beyond their ends: a broker cannot be
+// asked which queues it has, so those of a subscription that is gone are only found by what is written here. It is a table with a
+// row for each Subscription.ID; its methods are safe for concurrent use, by several daemons too.
 type Ledger interface {
 	All(ctx context.Context) ([]Entry, error)
 	// Put writes rows; one that is there is overwritten.

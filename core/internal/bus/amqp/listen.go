@@ -104,7 +104,7 @@ func (b *Bus) listenOnce(ctx context.Context, l *listener) error {
 	if err != nil {
 		return err
 	}
-	defer b.closeChannel(s, in.channel)
+	defer b.closeChannel(ctx, in.intake)
 	l.begin(in.intake)
 	defer func() {
 		close(in.lost)
@@ -153,10 +153,11 @@ func openStream(ctx context.Context, s *session, l *listener) (in stream, err er
 }
 
 // closeChannel has the broker give what came on it to others. If it does not answer, the connection ends, which does the same.
-func (b *Bus) closeChannel(s *session, ch *amqp091.Channel) {
-	ctx, cancel := context.WithTimeout(b.running, closeWait)
+func (b *Bus) closeChannel(ctx context.Context, in *intake) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWait)
 	defer cancel()
-	if _, err := within(ctx, b, func() (struct{}, error) { return struct{}{}, ch.Close() }, nil); ctx.Err() != nil && err != nil {
-		s.kill()
+	closing := func() (struct{}, error) { return struct{}{}, in.channel.Close() }
+	if _, err := within(ctx, b, closing, nil); err != nil && ctx.Err() != nil {
+		in.session.kill()
 	}
 }
