@@ -46,9 +46,9 @@ type Options struct {
 	Heartbeat time.Duration
 }
 
-// A Ledger remembers the subscriptions of all modules, for all daemons of an installation and beyond their ends: a broker cannot be
-// asked which queues it has, so those of a subscription that is gone are only found by what is written here. It is a table with a
-// row for each Subscription.ID; its methods are safe for concurrent use, by several daemons too.
+// A Ledger remembers the subscriptions of all modules, for all daemons of an installation and beyond their ends: a broker cannot
+// be asked which queues it has, so those of a subscription that is gone are found only by what is written here. It is a table
+// with a row for each Subscription.ID; its methods are safe for concurrent use, by several daemons too.
 type Ledger interface {
 	All(ctx context.Context) ([]Entry, error)
 	// Put writes rows; one that is there is overwritten.
@@ -105,7 +105,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	b.consumers.running = map[*dispatcher]string{}
 	outages := &outages{log: o.Log, address: address(o.URL)}
 	b.publishing = newLine("publish", outages, b.preparePublishing)
-	b.consuming = newLine("consume", outages, nil)
+	b.consuming = newLine("consume", outages, b.prepareConsuming)
 	for _, l := range []*line{b.publishing, b.consuming} {
 		b.workers.Go(func() { l.run(b.running, &b.o) })
 	}

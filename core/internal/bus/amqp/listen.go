@@ -41,7 +41,7 @@ type listener struct {
 	prefetch int
 	open     func(context.Context, *amqp091.Channel) (queue string, err error)
 	begin    func(*intake)
-	arrive   func(*intake, *amqp091.Delivery)
+	arrive   func(context.Context, *intake, *amqp091.Delivery)
 	lose     func(*intake) // what came on it and is not settled comes again, or is with somebody else
 	// end is called once, when ctx has ended: what is being handled is waited for. in is nil if there is no connection.
 	end func(in *intake)
@@ -117,7 +117,7 @@ func (b *Bus) listenOnce(ctx context.Context, l *listener) error {
 				return nil
 			}
 			if ctx.Err() == nil {
-				l.arrive(in.intake, &m)
+				l.arrive(ctx, in.intake, &m)
 			}
 		case <-ctx.Done():
 			if l.end != nil {

@@ -105,19 +105,20 @@ func count(on *session, queue string) (n int64, consumers int, err error) {
 	return n, consumers, err
 }
 
-// replyTo is RabbitMQ's word for an answer without a queue.
-const replyTo = "amq.rabbitmq.reply-to"
-
 // askOthers asks all daemons what they have, and adds up what they say until nothing is missing.
 func (b *Bus) askOthers(on *session, add func(map[string]had) (missing bool)) error {
 	return onChannel(on, func(ch *amqp091.Channel) error {
-		answers, err := ch.Consume(replyTo, "", true, false, false, false, nil)
+		queue, err := ch.QueueDeclare("", false, true, true, false, nil)
 		if err != nil {
 			return fmt.Errorf("ask other daemons: %w", err)
 		}
-		question := amqp091.Publishing{ReplyTo: replyTo, CorrelationId: b.id}
-		if err := ch.Publish(b.names.ask(), "", false, false, question); err != nil {
+		answers, err := ch.Consume(queue.Name, consumerTag, true, false, false, false, nil)
+		if err != nil {
 			return fmt.Errorf("ask other daemons: %w", err)
+		}
+		if err := b.say(b.names.ask(), "", amqp091.Publishing{ReplyTo: queue.Name, CorrelationId: b.id}); err != nil {
+			b.o.Log.Debug("other daemons are not asked what is with them", "error", err)
+			return nil
 		}
 		timeout := time.NewTimer(answerWait)
 		defer timeout.Stop()
@@ -153,14 +154,14 @@ func (b *Bus) answer(ctx context.Context) {
 			return queue.Name, ch.QueueBind(queue.Name, "", b.names.ask(), false, nil)
 		},
 		begin: func(*intake) {},
-		arrive: func(in *intake, m *amqp091.Delivery) {
+		arrive: func(_ context.Context, in *intake, m *amqp091.Delivery) {
 			in.ack(m.DeliveryTag)
 			if m.CorrelationId == b.id {
 				return
 			}
 			said, err := json.Marshal(b.have())
 			if err == nil {
-				err = in.channel.Publish("", m.ReplyTo, false, false, amqp091.Publishing{Body: said})
+				err = b.say("", m.ReplyTo, amqp091.Publishing{Body: said})
 			}
 			if err != nil {
 				b.o.Log.Debug("another daemon was not told what is with this one", "error", err)

@@ -145,11 +145,12 @@ func (l *ownLedger) Remove(_ context.Context, entries []Entry) error {
 	return nil
 }
 
-// onBroker does something on the publishing connection, again if it is lost meanwhile.
+// onBroker does something on the consuming connection, again if it is lost meanwhile. A broker that is short of something reads
+// nothing at all from a connection that publishes.
 func (b *Bus) onBroker(ctx context.Context, do func(*session) error) error {
 	var last error
 	for {
-		s, why := b.publishing.session(ctx)
+		s, why := b.consuming.session(ctx)
 		if s == nil {
 			return b.ended(ctx, errors.Join(why, last))
 		}
@@ -176,6 +177,9 @@ func (b *Bus) wanted(ctx context.Context, s bus.Subscription) (bool, error) {
 	return has(all, s), err
 }
 
+// prepareConsuming makes on a new connection what must be there to be bound to.
+func (b *Bus) prepareConsuming(_ context.Context, s *session) error { return b.establishBase(s) }
+
 // preparePublishing makes again on a new connection what was declared: the broker may have lost it.
 func (b *Bus) preparePublishing(ctx context.Context, s *session) error {
 	if err := b.establishBase(s); err != nil {
@@ -194,7 +198,7 @@ func (b *Bus) preparePublishing(ctx context.Context, s *session) error {
 	if err := b.openPublisher(s); err != nil {
 		return err
 	}
-	return b.openCopies(s)
+	return b.openUnsure(s)
 }
 
 // establishBase makes what all subscriptions share.

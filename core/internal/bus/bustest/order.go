@@ -106,7 +106,7 @@ func killedKeepsOrder(p *place) {
 	events := some(6, "blog.post.made", "one")
 	p.publish(a, events...)
 	g := p.gate()
-	p.behind(g, a, s, 1)
+	p.behind(g, a, s, 4)
 	require.Equal(p.T, events[0].ID, g.entered.wait(p, 1)[0].Event.ID)
 	in := p.receive(b, s, nil)
 	other := event("blog.post.made", "other")
