@@ -86,6 +86,8 @@ type Bus struct {
 	consumers             consumers
 }
 
+var _ bus.Bus = (*Bus)(nil)
+
 var prefixForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
 
 // Open makes a bus. It does not wait for the broker: one that is away is tried again until it is there.

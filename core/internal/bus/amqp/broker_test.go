@@ -2,6 +2,7 @@ package amqp_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -150,12 +151,15 @@ func TestABrokerOfItsOwn(t *testing.T) {
 		}
 		require.Nil(t, b.Publish(t.Context(), events[:100]))
 		waitsFor := blocked(t, broker, b)
-		broker.kill()
 		require.NoError(t, waitsFor)
-		broker.start()
-		require.Eventually(t, declared, 90*time.Second, 100*time.Millisecond)
+		taken := publishThrough(t, b, func() {
+			broker.kill()
+			broker.start()
+			require.Eventually(t, declared, 90*time.Second, 100*time.Millisecond)
+		})
 		require.Equal(t, 2, out.count("does not answer"))
 		require.Nil(t, b.Publish(t.Context(), events[100:]))
+		events = append(events, taken...)
 		var got sync.Map
 		consume(t, b, s, bus.Consumer{Concurrency: 8, Handle: func(_ context.Context, d bus.Delivery) bus.Verdict {
 			got.Store(d.Event.ID, true)
@@ -174,6 +178,43 @@ func TestABrokerOfItsOwn(t *testing.T) {
 		require.Eventually(t, func() bool { return bus.PublishOne(t.Context(), b, e) == nil }, 90*time.Second, 100*time.Millisecond)
 		require.Eventually(t, func() bool { _, ok := got.Load(e.ID); return ok }, 30*time.Second, 10*time.Millisecond)
 	})
+}
+
+// publishThrough publishes while something happens, and returns what was taken.
+func publishThrough(t *testing.T, b bus.Bus, happens func()) (taken []bus.Event) {
+	t.Helper()
+	over := make(chan struct{})
+	var publishing sync.WaitGroup
+	begun := make(chan struct{})
+	publishing.Go(func() {
+		for n := 0; ; n++ {
+			batch := make([]bus.Event, 20)
+			for i := range batch {
+				batch[i] = event("blog.made")
+			}
+			errs := b.Publish(t.Context(), batch)
+			for i := range batch {
+				if errs == nil || errs[i] == nil {
+					taken = append(taken, batch[i])
+				} else if !errors.Is(errs[i], bus.ErrUnavailable) {
+					t.Error(errs[i])
+				}
+			}
+			if n == 5 {
+				close(begun)
+			}
+			select {
+			case <-over:
+				return
+			default:
+			}
+		}
+	})
+	<-begun
+	happens()
+	close(over)
+	publishing.Wait()
+	return taken
 }
 
 // blocked has a broker take nothing for a while.

@@ -125,6 +125,77 @@ func TestCuts(t *testing.T) {
 	})
 }
 
+// What is being handled when its connection is lost comes again. It is not begun again as long as it is handled, and what has come
+// of it meanwhile holds.
+func TestWhatComesAgainWhileItIsHandled(t *testing.T) {
+	t.Parallel()
+	t.Run("rabbitmq", func(t *testing.T) {
+		t.Parallel()
+		for name, ordered := range map[string]bool{"ordered": true, "unordered": false} {
+			for verdict, v := range map[string]bus.Verdict{"acked": bus.Ack(), "retried": bus.Retry(0, bus.Failure{}), "dead": bus.Dead(bus.Failure{})} {
+				for when, away := range map[string]bool{"before": true, "after": false} {
+					t.Run(fmt.Sprint(name, "/", verdict, " ", when), func(t *testing.T) {
+						t.Parallel()
+						comesAgain(t, bus.Subscription{Module: "notify", Pattern: "blog.*", Ordered: ordered}, v, away)
+					})
+				}
+			}
+		}
+	})
+}
+
+// comesAgain has a handler end while its connection is away, or after its delivery came again.
+func comesAgain(t *testing.T, s bus.Subscription, first bus.Verdict, away bool) {
+	place := newPlace(t)
+	network := newProxy(t, place.url)
+	b := place.open(through(network))
+	require.NoError(t, b.Declare(t.Context(), "notify", []bus.Subscription{s}))
+	began, others, let := make(chan int, 99), make(chan string, 99), make(chan struct{})
+	held := event("blog.made")
+	held.Key = "held"
+	consume(t, b, s, bus.Consumer{Concurrency: 4, Handle: func(_ context.Context, d bus.Delivery) bus.Verdict {
+		if d.Event.ID != held.ID {
+			others <- d.Event.ID
+			return bus.Ack()
+		}
+		began <- d.Attempt
+		<-let
+		if d.Attempt == 1 {
+			return first
+		}
+		return bus.Ack()
+	}})
+	require.NoError(t, bus.PublishOne(t.Context(), b, held))
+	require.Equal(t, 1, <-began)
+	if away {
+		network.stall()
+		network.cut()
+		close(let)
+		network.goOn()
+	} else {
+		network.cut()
+	}
+	other := event("blog.made")
+	require.NoError(t, bus.PublishOne(t.Context(), b, other))
+	require.Equal(t, other.ID, <-others, "which comes after what comes again")
+	if !away {
+		close(let)
+	}
+	empty(t, b)
+	close(began)
+	var attempts []int
+	for attempt := range began {
+		attempts = append(attempts, attempt)
+	}
+	switch {
+	case first.Fate() == bus.Acked || first.Fate() == bus.Died && !away:
+		require.Empty(t, attempts)
+	case first.Fate() == bus.Retried:
+		require.Equal(t, 2, attempts[len(attempts)-1])
+		require.Subset(t, []int{1, 2}, attempts)
+	}
+}
+
 func TestAStalledNetwork(t *testing.T) {
 	t.Parallel()
 	t.Run("rabbitmq", func(t *testing.T) {
@@ -158,6 +229,31 @@ func TestAStalledNetwork(t *testing.T) {
 		go func() { waiting <- bus.PublishOne(t.Context(), b, event("blog.made")) }()
 		network.goOn()
 		require.NoError(t, <-waiting)
+	})
+}
+
+// A connection of which nothing is heard any more is given up, and what was on its way goes over the next one.
+func TestAConnectionThatIsDead(t *testing.T) {
+	t.Parallel()
+	t.Run("rabbitmq", func(t *testing.T) {
+		t.Parallel()
+		place := newPlace(t)
+		network := newProxy(t, place.url)
+		b := place.open(through(network))
+		s := bus.Subscription{Module: "notify", Pattern: "blog.*", Ordered: true}
+		require.NoError(t, b.Declare(t.Context(), "notify", []bus.Subscription{s}))
+		got := make(chan string, 9)
+		consume(t, b, s, bus.Consumer{Handle: func(_ context.Context, d bus.Delivery) bus.Verdict {
+			got <- d.Event.ID
+			return bus.Ack()
+		}})
+		for range 3 {
+			e := event("blog.made")
+			network.freeze()
+			require.NoError(t, bus.PublishOne(t.Context(), b, e))
+			for <-got != e.ID { // what was published again may come again
+			}
+		}
 	})
 }
 

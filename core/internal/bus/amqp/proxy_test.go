@@ -20,6 +20,8 @@ type proxy struct {
 	conns map[net.Conn]struct{}
 	hold  chan struct{} // closed when what was stalled goes on; nil unless it is
 	slice int           // the most bytes that go in one piece
+	// generation is that of new connections: those of an older one are frozen.
+	generation int
 }
 
 func newProxy(t testing.TB, to string) *proxy {
@@ -59,13 +61,16 @@ func (p *proxy) accept() {
 		}
 		p.mu.Lock()
 		p.conns[near], p.conns[far] = struct{}{}, struct{}{}
-		p.mu.Unlock()
 		p.all.Go(func() { p.copy(near, far) })
 		p.all.Go(func() { p.copy(far, near) })
+		p.mu.Unlock()
 	}
 }
 
 func (p *proxy) copy(from, to net.Conn) {
+	p.mu.Lock()
+	mine := p.generation
+	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -89,9 +94,13 @@ func (p *proxy) copy(from, to net.Conn) {
 		}
 		p.mu.Lock()
 		hold = p.hold
+		frozen := p.generation != mine
 		p.mu.Unlock()
 		if hold != nil {
 			<-hold
+		}
+		if frozen {
+			continue
 		}
 		if _, err := to.Write(buffer[:n]); err != nil {
 			return
@@ -118,6 +127,13 @@ func (p *proxy) stall() {
 	if p.hold == nil {
 		p.hold = make(chan struct{})
 	}
+}
+
+// freeze lets nothing through on the connections that there are; it lets others come.
+func (p *proxy) freeze() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.generation++
 }
 
 func (p *proxy) goOn() {
