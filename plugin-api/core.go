@@ -27,6 +27,7 @@ type Core struct {
 	Authz    *Authz
 	Audit    *Audit
 	Cache    *Cache
+	Events   *Events
 
 	config   []byte
 	registry corev1.RegistryClient
@@ -48,6 +49,7 @@ func NewCore(core Core, config []byte, conn grpc.ClientConnInterface) *Core {
 	core.Authz = &Authz{client: corev1.NewAuthzClient(conn)}
 	core.Audit = &Audit{corev1.NewAuditClient(conn)}
 	core.Cache = &Cache{corev1.NewCacheClient(conn)}
+	core.Events = newEvents(corev1.NewEventsClient(conn), core.Name)
 	return &core
 }
 

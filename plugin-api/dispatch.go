@@ -35,7 +35,11 @@ func (d *dispatcher) handle(w *response, r *http.Request) (err error) {
 			err = recovered(cause)
 		}
 	}()
-	handler := d.find(link.FromContext(r.Context()))
+	call := link.FromContext(r.Context())
+	if trace := r.Header["Traceparent"]; call != nil && len(trace) == 1 {
+		call.TraceParent = trace[0]
+	}
+	handler := d.find(call)
 	if handler == nil {
 		return problem.New(http.StatusNotFound, "not_found", "this module has no handler for the route")
 	}

@@ -8,9 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 
+	"github.com/platformd/platformd/plugin-api/event"
 	"github.com/platformd/platformd/plugin-api/link"
 )
 
@@ -38,6 +40,8 @@ type Module struct {
 	Routes map[string]Handler
 	// Mount serves every route of the manifest that Routes does not name.
 	Mount http.Handler
+	// Events maps a pattern of the manifest's events.subscribes, as it is written there, to its handler.
+	Events map[string]EventHandler
 	// Migrations change the module's own database; package db makes them.
 	Migrations *Migrations
 	// Init acquires what the module needs. It runs once, after the migrations and before the first request. Its context
@@ -45,8 +49,8 @@ type Module struct {
 	Init func(ctx context.Context, core *Core) error
 	// Health returns an error while the module cannot do its work. It must return soon; ctx has a deadline.
 	Health func(ctx context.Context) error
-	// Drain is called before Stop, when no new request will come but the last ones may still run, which are waited for: end
-	// what would not end by itself, such as streams, and finish work in the background.
+	// Drain is called before Stop, when no new request or event will come but the last ones may still run, which are waited for:
+	// end what would not end by itself, such as streams, and finish work in the background.
 	Drain func(ctx context.Context) error
 	// Stop releases what Init acquired.
 	Stop func(ctx context.Context) error
@@ -78,6 +82,8 @@ type Database struct {
 	// RootCertificates, PEM, are what a PostgreSQL server's own must be signed by; empty = the system's.
 	RootCertificates []byte
 	Ledger           string // the table that records which migrations have been applied
+	// Events is whether the manifest speaks of events: then there are tables for them, and commits survive a power cut.
+	Events bool
 }
 
 // Principal is who is calling, as the core authenticated it.
@@ -99,20 +105,23 @@ func (m *Module) validate() error {
 			problems = append(problems, fmt.Errorf("the handler of Routes[%q] is nil: give it one, or remove the route", id))
 		}
 	}
+	for _, pattern := range m.patterns() {
+		if m.Events[pattern] == nil {
+			problems = append(problems, fmt.Errorf("the handler of Events[%q] is nil: give it one, or remove it", pattern))
+		}
+		if err := event.CheckPattern(pattern); err != nil {
+			problems = append(problems, fmt.Errorf("the module's Events: %w", err))
+		}
+	}
 	if m.Migrations != nil {
 		problems = append(problems, m.Migrations.validate())
 	}
 	return errors.Join(problems...)
 }
 
-func (m *Module) routeIDs() []string {
-	ids := make([]string, 0, len(m.Routes))
-	for id := range m.Routes {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
-}
+func (m *Module) routeIDs() []string { return slices.Sorted(maps.Keys(m.Routes)) }
+
+func (m *Module) patterns() []string { return slices.Sorted(maps.Keys(m.Events)) }
 
 func (m *Migrations) validate() error {
 	if m.Run == nil {

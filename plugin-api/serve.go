@@ -16,7 +16,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/platformd/platformd/plugin-api/wire"
-	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
 // signalGrace bounds Drain and Stop when the process is ended by a signal instead of by the core.
@@ -52,7 +51,7 @@ func serve(m Module, handshake plugin.HandshakeConfig) error {
 	stopOnSignal(srv)
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: handshake,
-		Plugins: wire.Serving(func(broker *plugin.GRPCBroker) modulev1.ModuleServer {
+		Plugins: wire.Serving(func(broker *plugin.GRPCBroker) wire.Server {
 			srv.dial = dialThrough(broker)
 			return srv
 		}),

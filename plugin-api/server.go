@@ -15,16 +15,19 @@ import (
 
 	"github.com/platformd/platformd/plugin-api/link/http1"
 	"github.com/platformd/platformd/plugin-api/link/mux"
+	"github.com/platformd/platformd/plugin-api/wire"
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
-// server is the module's half of platform.module.v1: it walks one Module through its life.
+// server is the module's half of platform.module.v1: it walks one Module through its life, and hands it events.
 type server struct {
 	modulev1.UnimplementedModuleServer
+	modulev1.UnimplementedEventsServer
 
 	module Module
 	log    hclog.Logger
 	dial   dialer // set once, before the first RPC
+	events handlers
 
 	mu      sync.Mutex // guards the rest
 	inited  bool
@@ -39,7 +42,7 @@ type dialer func(id uint32) (*grpc.ClientConn, error)
 // NewServer returns the module's half of the protocol without a process around it, for package plugintest, which calls it in
 // the order in which the core does. dial may be nil if InitRequest will name no connection to the core. The error says how
 // the module is put together wrongly.
-func NewServer(m Module, log hclog.Logger, dial func(id uint32) (*grpc.ClientConn, error)) (modulev1.ModuleServer, error) {
+func NewServer(m Module, log hclog.Logger, dial func(id uint32) (*grpc.ClientConn, error)) (wire.Server, error) {
 	srv, err := newServer(m, log)
 	if err != nil {
 		return nil, err
@@ -59,6 +62,7 @@ func newServer(m Module, log hclog.Logger) (*server, error) {
 func (s *server) Describe(context.Context, *modulev1.DescribeRequest) (*modulev1.DescribeResponse, error) {
 	answer := &modulev1.DescribeResponse{
 		Routes: s.module.routeIDs(), Mount: s.module.Mount != nil, Sdk: sdkVersion(), Link: mux.Version,
+		Subscriptions: s.module.patterns(),
 	}
 	if s.module.Migrations != nil {
 		answer.Migrations = s.module.Migrations.IDs
@@ -99,6 +103,7 @@ func (s *server) Init(ctx context.Context, req *modulev1.InitRequest) (*modulev1
 	if err := s.listen(ctx, req, core); err != nil {
 		return nil, err
 	}
+	s.events.open()
 	return &modulev1.InitResponse{}, nil
 }
 
@@ -171,11 +176,11 @@ func (s *server) shutdown(ctx context.Context) error {
 	return errors.Join(s.drain(ctx), s.stop(ctx))
 }
 
-// drain takes no more exchanges and waits for those that run, while the author's code ends those that would not end by
-// themselves, such as streams.
+// drain takes no more exchanges and events and waits for those that run, while the author's code ends those that would not end
+// by themselves, such as streams.
 func (s *server) drain(ctx context.Context) error {
 	ended := make(chan error, 1)
-	go func() { ended <- s.endExchanges(ctx) }()
+	go func() { ended <- errors.Join(s.endExchanges(ctx), s.events.drain(ctx)) }()
 	var err error
 	if s.module.Drain != nil {
 		err = s.module.Drain(ctx)
@@ -217,6 +222,7 @@ func databaseOf(db *modulev1.Database) Database {
 	return Database{
 		Driver: db.GetDriver(), Source: db.GetSource(), TablePrefix: db.GetTablePrefix(), MaxConns: int(db.GetMaxConns()),
 		RootCertificates: db.GetRootCertificates(), Ledger: db.GetLedger(),
+		Events: db.GetEvents(),
 	}
 }
 

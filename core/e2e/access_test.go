@@ -122,13 +122,13 @@ func TestAccessTour(t *testing.T) {
 // auditShows looks for what the tour did, in a log that proves itself.
 func (p *platform) auditShows(admin, bob string) {
 	p.t.Helper()
-	for action, actor := range map[string]string{"role.grant": "", "auth.login": bob, "route.call": bob} {
-		path := api + "/audit?action=" + action
-		if actor != "" {
-			path += "&actor=" + actor
-		}
-		p.await("the audit log to show "+action, func() bool {
-			items, _ := p.ok(http.MethodGet, path, admin, nil)["items"].([]any)
+	for _, query := range []string{
+		"action=role.grant", "action=auth.login&actor=" + bob,
+		"action=route.call&outcome=allowed&resource=blog/createPost&actor=" + bob,
+		"action=route.call&outcome=denied&resource=blog/deletePost&actor=" + bob,
+	} {
+		p.await("the audit log to show "+query, func() bool {
+			items, _ := p.ok(http.MethodGet, api+"/audit?"+query, admin, nil)["items"].([]any)
 			return len(items) > 0
 		})
 	}

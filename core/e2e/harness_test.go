@@ -56,9 +56,11 @@ func build(dir string) error {
 		filepath.Join(dir, "platformd"):       filepath.Join(root, "core/cmd/platformd"),
 		filepath.Join(dir, "modules/evil"):    filepath.Join(root, "core/e2e/evil"),
 		filepath.Join(dir, "modules/clerk"):   filepath.Join(root, "core/e2e/clerk"),
+		filepath.Join(dir, "modules/courier"): filepath.Join(root, "core/e2e/courier"),
 		filepath.Join(dir, "modules/hello"):   filepath.Join(root, "plugins/hello"),
 		filepath.Join(dir, "modules/billing"): filepath.Join(root, "plugins/billing"),
 		filepath.Join(dir, "modules/blog"):    filepath.Join(root, "plugins/blog"),
+		filepath.Join(dir, "modules/notify"):  filepath.Join(root, "plugins/notify"),
 	}
 	scribe := filepath.Join(dir, "modules/scribe") // clerk's binary, with other files
 	if err := copyModule(filepath.Join(root, "core/e2e/scribe"), scribe); err != nil {
@@ -87,7 +89,7 @@ func copyModule(source, target string) error {
 	if err := os.MkdirAll(filepath.Join(target, "bin"), 0o755); err != nil {
 		return err
 	}
-	for _, pattern := range []string{"module.yaml", "*.schema.json", "migrations/*.sql"} {
+	for _, pattern := range []string{"module.yaml", "*.schema.json", "events/*.json", "migrations/*.sql"} {
 		names, err := filepath.Glob(filepath.Join(source, pattern))
 		if err != nil {
 			return err

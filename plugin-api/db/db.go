@@ -6,6 +6,7 @@ package db
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"gorm.io/gorm"
@@ -27,12 +28,21 @@ import (
 //
 // Queries of 200 ms and more are logged with their SQL, never with their values. Code inside db.Transaction must use the
 // transaction's *gorm.DB: the outer one would wait for the transaction to end.
+//
+// If the manifest speaks of events, Publish and Once work in it, and every commit survives a power cut.
 func Open(ctx context.Context, core *pluginapi.Core) (*gorm.DB, error) {
 	if core.Database.Driver == "" {
 		return nil, fmt.Errorf("module %s may not use a database (fix: add `grants: { database: true }` to its module.yaml)",
 			core.Name)
 	}
-	return backend.Open(ctx, backend.Database(core.Database), backend.Options{Log: core.Log})
+	db, err := backend.Open(ctx, backend.Database(core.Database), backend.Options{Log: core.Log})
+	if err != nil || !core.Database.Events {
+		return db, err
+	}
+	if err := withEvents(ctx, db, core); err != nil {
+		return nil, errors.Join(err, backend.Close(db))
+	}
+	return db, nil
 }
 
 // Close waits for running queries and releases the database. It may be called with a db that Open did not return, nil
@@ -40,6 +50,9 @@ func Open(ctx context.Context, core *pluginapi.Core) (*gorm.DB, error) {
 func Close(db *gorm.DB) error {
 	if db == nil {
 		return nil
+	}
+	if o, ok := db.Plugins[pluginName].(*outlet); ok {
+		o.close()
 	}
 	return backend.Close(db)
 }

@@ -52,6 +52,8 @@ type Call struct {
 	Path string
 	// Timeout is what is left of the route's time; 0 = no limit (streams). Both halves of a transport keep to it.
 	Timeout time.Duration
+	// TraceParent is the trace that the request belongs to, as the W3C's header. The module's half reads it from the request.
+	TraceParent string
 }
 
 type callKey struct{}

@@ -11,7 +11,7 @@ func generic(field string) string { return listIndex.ReplaceAllString(field, "")
 // silence, since its author would believe that it works.
 func comesLater(field string) bool {
 	switch generic(field) {
-	case "events", "services", "runtime.upgrade":
+	case "services", "runtime.upgrade":
 		return true
 	}
 	return false

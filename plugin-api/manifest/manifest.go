@@ -42,6 +42,7 @@ type Manifest struct {
 	Permissions []Permission `json:"permissions,omitempty" jsonschema:"What a caller may hold."`
 	Routes      []Route      `json:"routes,omitempty" jsonschema:"The HTTP entries, below /api/v1/NAME."`
 	Grants      Grants       `json:"grants,omitzero" jsonschema:"What the module may ask of the core. Absent means denied."`
+	Events      Events       `json:"events,omitzero" jsonschema:"What the module tells others, and what it wants to hear."`
 	// Migrations is MigrationsGo or MigrationsSQL, or empty for a module without migrations.
 	Migrations string     `json:"migrations,omitempty" jsonschema:"go: GORM functions in the binary."`
 	Config     *ConfigRef `json:"config,omitempty" jsonschema:"The module's own configuration."`

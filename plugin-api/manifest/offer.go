@@ -13,6 +13,8 @@ type Offer struct {
 	Mount  bool
 	// Migrations are the ids of its schema changes.
 	Migrations []string
+	// Subscriptions are the patterns of events that it has a handler for.
+	Subscriptions []string
 }
 
 // Compare says how what the code offers differs from the manifest; nil if it does not. A module that differs must not run:
@@ -32,6 +34,7 @@ func (m *Manifest) Compare(o Offer) error {
 			differ("the binary has a handler for route %s, which is not in module.yaml", id)
 		}
 	}
+	m.compareSubscriptions(o.Subscriptions, differ)
 	if n := len(o.Migrations); (n > 0) != (m.Migrations == MigrationsGo) {
 		differ("module.yaml says `migrations: %s`, the binary has %d migrations", m.Migrations, n)
 	}
@@ -40,4 +43,19 @@ func (m *Manifest) Compare(o Offer) error {
 	}
 	return fmt.Errorf("the binary and module.yaml differ: %s (fix: make them agree, rebuild, restart)",
 		strings.Join(differences, "; "))
+}
+
+func (m *Manifest) compareSubscriptions(offered []string, differ func(format string, args ...any)) {
+	declared := make([]string, 0, len(m.Events.Subscribes))
+	for _, s := range m.Events.Subscribes {
+		declared = append(declared, s.Type)
+		if !slices.Contains(offered, s.Type) {
+			differ("module.yaml subscribes to %s, but the binary has no handler for it", s.Type)
+		}
+	}
+	for _, pattern := range offered {
+		if !slices.Contains(declared, pattern) {
+			differ("the binary has a handler for events %s, to which module.yaml does not subscribe", pattern)
+		}
+	}
 }

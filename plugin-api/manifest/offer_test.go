@@ -45,3 +45,14 @@ func TestCompare(t *testing.T) {
 		})
 	}
 }
+
+func TestCompareSubscriptions(t *testing.T) {
+	t.Parallel()
+	var m manifest.Manifest
+	m.Events.Subscribes = []manifest.Subscription{{Type: "billing.*"}, {Type: "shop.order.paid"}}
+	require.NoError(t, m.Compare(manifest.Offer{Subscriptions: []string{"billing.*", "shop.order.paid"}}))
+	err := m.Compare(manifest.Offer{Subscriptions: []string{"billing.*", "billing.plan.changed"}})
+	require.ErrorContains(t, err, "module.yaml subscribes to shop.order.paid, but the binary has no handler for it")
+	require.ErrorContains(t, err, "a handler for events billing.plan.changed, to which module.yaml does not subscribe")
+	require.NoError(t, new(manifest.Manifest).Compare(manifest.Offer{}))
+}

@@ -54,7 +54,7 @@ func TestParseRefuses(t *testing.T) {
 // inspect must reach the whole tree, though decode ignores what it does not know.
 func TestDuplicateBelowAnUnsupportedKey(t *testing.T) {
 	t.Parallel()
-	_, err := manifest.Parse("module.yaml", []byte(head+"events:\n  a: {b: 1}\n  a: {b: 1}\n"))
+	_, err := manifest.Parse("module.yaml", []byte(head+"services:\n  a: {b: 1}\n  a: {b: 1}\n"))
 	errs := errorsOf(t, err)
 	require.Len(t, errs, 2)
 	require.Equal(t, "duplicate_key", errs[1].Code)
@@ -79,7 +79,7 @@ func TestBooleans(t *testing.T) {
 // A case that trips over several rules would prove only one of them; the few that must do so are named here.
 func TestEachCaseBreaksOneRule(t *testing.T) {
 	t.Parallel()
-	several := map[string]bool{"alias": true, "alias bomb": true, "text": true, "list": true,
+	several := map[string]bool{"alias": true, "alias bomb": true, "text": true, "list": true, "publishes: a word": true,
 		"duplicate key in what is still to come": true}
 	for _, c := range badCases() {
 		_, err := manifest.Parse("module.yaml", []byte(c.text))
@@ -102,6 +102,18 @@ func TestParseSample(t *testing.T) {
 		Stream: manifest.StreamNone, MaxBody: 16 << 10, Timeout: manifest.Duration(5 * time.Second),
 		IdempotencyKey: true}, m.Routes[2])
 	require.Equal(t, manifest.Grants{Database: true}, m.Grants)
+	require.Equal(t, manifest.Events{
+		Publishes: []manifest.Publication{
+			{Type: "blog.post.created", Version: 1, Schema: "events/post_created.json"}, {Type: "blog.post.created", Version: 2},
+		},
+		Subscribes: []manifest.Subscription{
+			{Type: "billing.plan.changed", Version: 3, Concurrency: 4, Order: manifest.OrderKey,
+				Timeout: manifest.Duration(5 * time.Second), Retry: manifest.Retry{Max: 8}},
+			{Type: "billing.*", Version: 1, Concurrency: 1, Order: manifest.OrderNone,
+				Timeout: manifest.Duration(30 * time.Second), Retry: manifest.Retry{Max: 5}},
+		},
+	}, m.Events)
+	require.True(t, m.Events.Any())
 	require.Equal(t, manifest.MigrationsGo, m.Migrations)
 	require.Equal(t, "config.schema.json", m.Config.Schema)
 	require.Equal(t, manifest.Runtime{Executable: "bin/blog-server", StartTimeout: manifest.Duration(20 * time.Second),
@@ -121,6 +133,7 @@ func TestParseFillsDefaults(t *testing.T) {
 		StopTimeout: manifest.Duration(10 * time.Second), Concurrency: 256,
 		Memory: 256 << 20, CPU: 1, PIDs: 256, OpenFiles: 1024}, m.Runtime)
 	require.Nil(t, m.Config)
+	require.False(t, m.Events.Any())
 
 	for _, stream := range []string{"sse", "websocket", "body"} {
 		m = parse(t, route("id: a, method: GET, path: /a, access: public, stream: "+stream))
@@ -155,7 +168,7 @@ func TestLaterKeysAreNamed(t *testing.T) {
 		key, _, _ := strings.Cut(strings.TrimPrefix(one.Message, "`"), "`")
 		messages = append(messages, key)
 	}
-	require.Equal(t, []string{"events", "services", "runtime.upgrade"}, messages)
+	require.Equal(t, []string{"services", "runtime.upgrade"}, messages)
 	require.ErrorContains(t, err, "testdata/design.yaml:25: `services` is not supported by this platformd yet\nfix: ")
 }
 
@@ -311,6 +324,8 @@ func TestManyOfEverythingIsSoonChecked(t *testing.T) {
 		"permissions": head + "permissions:\n" + many("  - {name: blog.a.b%x, description: c}\n", 1<<10),
 		"needs":       route("id: a, method: GET, path: /, access: public, needs: [a" + many(",n%x", 1<<10) + "]"),
 		"routes":      head + "routes:\n" + many("  - {id: r%x, method: GET, path: \"/{a}/{b}/c%[1]x\", access: public}\n", 1<<10),
+		"publishes":   head + "events:\n  publishes:\n" + many("    - {type: blog.a%x, version: 1}\n", 1<<10),
+		"subscribes":  head + "events:\n  subscribes:\n" + many("    - {type: blog.a%x}\n", 1<<10),
 		"segments":    route("id: a, method: GET, access: public, path: " + many("/%x", 1<<10)),
 		"parameters":  route("id: a, method: GET, access: public, path: \"" + many("/{p%x}", 1<<10) + "\""),
 	} {

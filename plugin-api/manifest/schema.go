@@ -65,6 +65,7 @@ func constrain(s *jsonschema.Schema) {
 	permission["roles"].UniqueItems = true
 	constrainRoute(p["routes"].Items)
 	constrainGrants(p["grants"])
+	constrainEvents(p["events"])
 	constrainRuntime(p["runtime"].Properties)
 }
 

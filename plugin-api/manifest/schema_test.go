@@ -81,6 +81,7 @@ func TestSchemaRefusesWhatParseRefuses(t *testing.T) {
 		"bad_yaml": true, "bad_text": true,
 		// two places
 		"self_dependency": true, "ambiguous_dependency": true, "foreign_permission": true, "duplicate_permission": true,
+		"foreign_event": true, "duplicate_event": true, "duplicate_subscription": true,
 		"undeclared_permission": true, "duplicate_route": true, "stream_needs_get": true, "undeclared_need": true,
 		"route_conflict": true, "needless_idempotency_key": true, "migrations_without_database": true,
 		// beyond a pattern

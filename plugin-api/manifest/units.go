@@ -93,6 +93,9 @@ func (m *Manifest) fillDefaults() {
 	for i := range m.Routes {
 		m.Routes[i].fillDefaults()
 	}
+	for i := range m.Events.Subscribes {
+		m.Events.Subscribes[i].fillDefaults()
+	}
 	if m.Runtime.Executable == "" && nameRule.MatchString(m.Name) { // a bad name is complained about once
 		m.Runtime.Executable = "bin/" + m.Name
 	}

@@ -48,6 +48,7 @@ func (m *Manifest) problems() Errors {
 	m.checkPermissions(&errs)
 	m.checkRoutes(&errs)
 	m.checkGrants(&errs)
+	m.checkEvents(&errs)
 	m.checkMigrations(&errs)
 	m.checkRuntime(&errs)
 	if m.Config != nil {
@@ -102,7 +103,7 @@ func checkName(errs *Errors, field, name string) {
 }
 
 func isReserved(name string) bool {
-	reserved := []string{"core", "platform", "platformd", "public", "information_schema"}
+	reserved := []string{"core", "identity", "platform", "platformd", "public", "information_schema"}
 	return slices.Contains(reserved, name) || strings.HasPrefix(name, "pg_")
 }
 

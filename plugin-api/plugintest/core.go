@@ -3,9 +3,11 @@ package plugintest
 import (
 	"context"
 	"net"
+	"path/filepath"
 	"slices"
 	"sync"
 
+	"github.com/google/jsonschema-go/jsonschema"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -30,18 +32,28 @@ type core struct {
 	server    *grpc.Server
 	served    sync.WaitGroup
 
-	mu      sync.Mutex // guards written
-	written []Written
+	publishing *guard.Publishing
+
+	mu        sync.Mutex // guards the rest
+	written   []Written
+	published []pluginapi.Event
 }
 
-func newCore(m *manifest.Manifest, o Options) (*core, error) {
+// newCore makes the core of one module, whose folder is dir.
+func newCore(m *manifest.Manifest, dir string, o Options) (*core, error) {
 	const buffer = 64 << 10
 	policies, err := guard.Policies()
 	if err != nil {
 		return nil, err
 	}
+	publishing, err := guard.NewPublishing(m, func(path string) (*jsonschema.Resolved, error) {
+		return readSchema(filepath.Join(dir, filepath.FromSlash(path)))
+	})
+	if err != nil {
+		return nil, err
+	}
 	c := &core{
-		manifest: m, installed: map[string]pluginapi.Dependency{}, users: o.Users,
+		publishing: publishing, manifest: m, installed: map[string]pluginapi.Dependency{}, users: o.Users,
 		callers:  &callers{manifest: m, byToken: map[string]caller{}},
 		listener: bufconn.Listen(buffer), server: grpc.NewServer(),
 	}
@@ -55,6 +67,7 @@ func newCore(m *manifest.Manifest, o Options) (*core, error) {
 	corev1.RegisterAuthzServer(registrar, &authzServer{core: c})
 	corev1.RegisterAuditServer(registrar, &auditServer{core: c})
 	corev1.RegisterCacheServer(registrar, &cacheServer{values: map[string]cached{}})
+	corev1.RegisterEventsServer(registrar, &eventsServer{core: c})
 	c.served.Go(func() { _ = c.server.Serve(c.listener) }) // it fails only by being stopped
 	return c, nil
 }

@@ -1,6 +1,7 @@
 package plugintest
 
 import (
+	"context"
 	"path/filepath"
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
@@ -11,6 +12,17 @@ import (
 type Database struct {
 	// Migrations is for changes of tables, Work for the module at work, which may not change them.
 	Migrations, Work pluginapi.Database
+	// Outbox reads what the module publishes with db.Publish. Without it a module that publishes cannot use a database here:
+	// dbtest's have one.
+	Outbox *Outbox
+}
+
+// Outbox is the core's part in a database with events.
+type Outbox struct {
+	// Create makes the tables for events, as the core does before the module starts.
+	Create func(ctx context.Context) error
+	// Relay hands over what waits in the outbox, in order, and removes it.
+	Relay func(ctx context.Context, publish func(pluginapi.Event)) error
 }
 
 // fileBelow is a database in an SQLite file: nothing but the file keeps the two apart.
@@ -25,5 +37,6 @@ func onTheWire(d pluginapi.Database) *modulev1.Database {
 	return &modulev1.Database{
 		Driver: d.Driver, Source: d.Source, TablePrefix: d.TablePrefix, MaxConns: int32(d.MaxConns),
 		RootCertificates: d.RootCertificates, Ledger: d.Ledger,
+		Events: d.Events,
 	}
 }

@@ -26,7 +26,7 @@ func ServeHTTP1(m pluginapi.Module) {
 	}
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: wire.Handshake(),
-		Plugins: wire.Serving(func(broker *plugin.GRPCBroker) modulev1.ModuleServer {
+		Plugins: wire.Serving(func(broker *plugin.GRPCBroker) wire.Server {
 			dial = broker.Dial
 			return withoutLink{server}
 		}),
@@ -36,11 +36,11 @@ func ServeHTTP1(m pluginapi.Module) {
 }
 
 // withoutLink hides that the SDK speaks the link.
-type withoutLink struct{ modulev1.ModuleServer }
+type withoutLink struct{ wire.Server }
 
 // Describe implements modulev1.ModuleServer.
 func (s withoutLink) Describe(ctx context.Context, req *modulev1.DescribeRequest) (*modulev1.DescribeResponse, error) {
-	answer, err := s.ModuleServer.Describe(ctx, req)
+	answer, err := s.Server.Describe(ctx, req)
 	if err == nil {
 		answer.Link = 0
 	}

@@ -46,7 +46,7 @@ func (s *Server) launch(ctx context.Context, module pluginapi.Module, o Options)
 
 // prepare makes what Init hands to the module.
 func (s *Server) prepare(o Options) (err error) {
-	if s.core, err = newCore(s.manifest, o); err != nil {
+	if s.core, err = newCore(s.manifest, filepath.Dir(o.Manifest), o); err != nil {
 		return err
 	}
 	if s.sockets, err = os.MkdirTemp("", "pd"); err != nil { // t.TempDir's paths may be too long for a socket
@@ -57,14 +57,28 @@ func (s *Server) prepare(o Options) (err error) {
 		DataSocket: filepath.Join(s.sockets, "s"), DataSecret: []byte(rand.Text()),
 	}
 	if s.manifest.Grants.Database {
-		s.database = o.Database
-		if s.database == nil {
-			s.database = fileBelow(o.Data, s.manifest.Name)
+		if s.database, err = databaseFor(s.manifest, o); err != nil {
+			return err
 		}
 		s.init.Database = onTheWire(s.database.Work)
 	}
 	s.init.Config, err = encodeConfig(s.manifest, filepath.Dir(o.Manifest), o.Config)
 	return err
+}
+
+// databaseFor is a copy: what it says of events is the manifest's.
+func databaseFor(m *manifest.Manifest, o Options) (*Database, error) {
+	database := fileBelow(o.Data, m.Name)
+	if o.Database != nil {
+		given := *o.Database
+		database = &given
+	}
+	if len(m.Events.Publishes) > 0 && database.Outbox == nil {
+		return nil, errors.New("module.yaml says that the module publishes events, and the test's database has no outbox " +
+			"(fix: set Options.Database to dbtest.SQLite(t, NAME), of package plugin-api/db/dbtest)")
+	}
+	database.Work.Events, database.Migrations.Events = m.Events.Any(), m.Events.Any()
+	return database, nil
 }
 
 // migrate runs every migration; those that the database has been through do nothing.
@@ -75,9 +89,15 @@ func (s *Server) migrate(ctx context.Context) error {
 	}
 	offer := manifest.Offer{
 		Routes: described.GetRoutes(), Mount: described.GetMount(), Migrations: described.GetMigrations(),
+		Subscriptions: described.GetSubscriptions(),
 	}
 	if err := s.manifest.Compare(offer); err != nil {
 		return err
+	}
+	if s.database != nil && s.database.Work.Events && s.database.Outbox != nil {
+		if err := s.database.Outbox.Create(ctx); err != nil {
+			return err
+		}
 	}
 	for _, id := range described.GetMigrations() {
 		step := &modulev1.MigrateRequest{
@@ -145,7 +165,7 @@ func encodeConfig(m *manifest.Manifest, dir string, config any) ([]byte, error) 
 func readSchema(path string) (*jsonschema.Resolved, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read the schema of the configuration: %w", err)
+		return nil, fmt.Errorf("read a schema that module.yaml names: %w", err)
 	}
 	var schema jsonschema.Schema
 	if err := json.Unmarshal(data, &schema); err != nil {

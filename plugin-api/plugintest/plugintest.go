@@ -18,6 +18,7 @@ import (
 	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/link/mux"
 	"github.com/platformd/platformd/plugin-api/manifest"
+	"github.com/platformd/platformd/plugin-api/wire"
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
@@ -49,7 +50,7 @@ type Server struct {
 
 	t        testing.TB
 	manifest *manifest.Manifest
-	module   modulev1.ModuleServer
+	module   wire.Server
 	init     *modulev1.InitRequest
 	core     *core
 	database *Database // nil: the manifest grants none

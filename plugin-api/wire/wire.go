@@ -45,31 +45,40 @@ func Handshake() plugin.HandshakeConfig {
 // Plugins is the plugin set of the core's half; the Conn it dispenses is the connection to one module's process.
 func Plugins() plugin.PluginSet { return plugin.PluginSet{PluginName: &glue{}} }
 
+// Server is all that a module serves.
+type Server interface {
+	modulev1.ModuleServer
+	modulev1.EventsServer
+}
+
 // Serving is the plugin set of the module's half. newServer is called once, with the broker on which Init dials the core.
-func Serving(newServer func(*plugin.GRPCBroker) modulev1.ModuleServer) plugin.PluginSet {
+func Serving(newServer func(*plugin.GRPCBroker) Server) plugin.PluginSet {
 	return plugin.PluginSet{PluginName: &glue{newServer: newServer}}
 }
 
 // Conn is the core's end of one module's process.
 type Conn struct {
 	Module modulev1.ModuleClient
+	Events modulev1.EventsClient // a module without subscriptions may not serve it
 	Broker *plugin.GRPCBroker
 }
 
 type glue struct {
 	plugin.NetRPCUnsupportedPlugin
-	newServer func(*plugin.GRPCBroker) modulev1.ModuleServer
+	newServer func(*plugin.GRPCBroker) Server
 }
 
 var _ plugin.GRPCPlugin = (*glue)(nil)
 
 // GRPCServer implements plugin.GRPCPlugin for the module's half.
 func (g *glue) GRPCServer(broker *plugin.GRPCBroker, s *grpc.Server) error {
-	modulev1.RegisterModuleServer(s, g.newServer(broker))
+	server := g.newServer(broker)
+	modulev1.RegisterModuleServer(s, server)
+	modulev1.RegisterEventsServer(s, server)
 	return nil
 }
 
 // GRPCClient implements plugin.GRPCPlugin for the core's half.
 func (g *glue) GRPCClient(_ context.Context, broker *plugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
-	return &Conn{Module: modulev1.NewModuleClient(conn), Broker: broker}, nil
+	return &Conn{Module: modulev1.NewModuleClient(conn), Events: modulev1.NewEventsClient(conn), Broker: broker}, nil
 }

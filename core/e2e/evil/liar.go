@@ -18,7 +18,7 @@ import (
 
 // liar breaks the protocol of the module's life where its mode says so; the rest is the SDK's.
 type liar struct {
-	modulev1.ModuleServer
+	wire.Server
 	mode string
 	grpc *grpc.Server
 }
@@ -32,11 +32,11 @@ func serveLiar(m pluginapi.Module, e *evil, mode string) {
 		fmt.Fprintln(os.Stderr, "error: "+err.Error())
 		os.Exit(1)
 	}
-	l := &liar{ModuleServer: server, mode: mode}
+	l := &liar{Server: server, mode: mode}
 	e.hangUp = func() { l.grpc.Stop(); sleep() } // it closes its connections, and lives on
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: wire.Handshake(),
-		Plugins: wire.Serving(func(broker *plugin.GRPCBroker) modulev1.ModuleServer {
+		Plugins: wire.Serving(func(broker *plugin.GRPCBroker) wire.Server {
 			dial = broker.Dial
 			return l
 		}),
@@ -76,7 +76,7 @@ func (l *liar) Describe(ctx context.Context, req *modulev1.DescribeRequest) (*mo
 	if l.mode == "huge-describe" {
 		return &modulev1.DescribeResponse{Routes: []string{strings.Repeat("x", 64<<20)}}, nil
 	}
-	return l.ModuleServer.Describe(ctx, req)
+	return l.Server.Describe(ctx, req)
 }
 
 // Init implements modulev1.ModuleServer.
@@ -85,23 +85,23 @@ func (l *liar) Init(ctx context.Context, req *modulev1.InitRequest) (*modulev1.I
 	if l.mode == "slow-init" {
 		time.Sleep(2 * time.Second)
 	}
-	return l.ModuleServer.Init(ctx, req)
+	return l.Server.Init(ctx, req)
 }
 
 // Health implements modulev1.ModuleServer.
 func (l *liar) Health(ctx context.Context, req *modulev1.HealthRequest) (*modulev1.HealthResponse, error) {
 	l.hang("hang-health")
-	return l.ModuleServer.Health(ctx, req)
+	return l.Server.Health(ctx, req)
 }
 
 // Drain implements modulev1.ModuleServer.
 func (l *liar) Drain(ctx context.Context, req *modulev1.DrainRequest) (*modulev1.DrainResponse, error) {
 	l.hang("hang-drain")
-	return l.ModuleServer.Drain(ctx, req)
+	return l.Server.Drain(ctx, req)
 }
 
 // Stop implements modulev1.ModuleServer.
 func (l *liar) Stop(ctx context.Context, req *modulev1.StopRequest) (*modulev1.StopResponse, error) {
 	l.hang("hang-stop")
-	return l.ModuleServer.Stop(ctx, req)
+	return l.Server.Stop(ctx, req)
 }

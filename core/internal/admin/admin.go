@@ -38,6 +38,8 @@ type Info struct {
 	Database string `json:"database"`
 	Events   string `json:"events"`
 	Cache    string `json:"cache"`
+	// OutboxWaiting is how many events modules have put into their outboxes that the bus has not got yet.
+	OutboxWaiting int64 `json:"outbox_waiting"`
 	// Isolation is the best level that a module gets: "full", "landlock" or "none"; Capabilities is what led to it.
 	Isolation    isolation.Level     `json:"isolation"`
 	Capabilities []isolation.Finding `json:"capabilities,omitempty"`

@@ -67,12 +67,19 @@ type Endpoint struct {
 //	GET    /audit/tail?after=SEQ  audit.Row, one JSON value a line, and those that come; without a number, only those
 //	GET    /audit/export?…     audit.Row, one JSON value a line
 //	GET    /audit/verify?expect=SEQ:HASH  audit.Report
+//	GET    /events/types       {"items": [EventType…]}
+//	GET    /events/tail?type=PATTERN  bus.Event in CloudEvents' JSON format, one value a line
+//	GET    /events/pending     Pending
+//	POST   /events             NewEvent → 201 bus.Event
+//	GET    /dead-letters?subscription=&module=&type=&reason=&limit=&after=  Page[DeadLetter]
+//	GET    /dead-letters/{id}  DeadLetter
+//	POST   /dead-letters/retry|purge  LetterFilter → Count
 //	POST   /keys/rotate        204
 //	POST   /setup-link         201 Link; on the control socket alone
 func Endpoints(deps Deps) []Endpoint { return (&api{deps: deps}).endpoints() }
 
 func (a *api) endpoints() []Endpoint {
-	all := slices.Concat(a.platformEndpoints(), a.userEndpoints(), a.accessEndpoints(), a.credentialEndpoints())
+	all := slices.Concat(a.platformEndpoints(), a.userEndpoints(), a.accessEndpoints(), a.credentialEndpoints(), a.eventEndpoints())
 	for i := range all {
 		all[i].Serve = a.guarded(all[i])
 	}

@@ -41,9 +41,10 @@ type Deps struct {
 	// Migrations may take as long as the modules.
 	Migrations Migrations
 
-	Users *identity.Service
-	Auth  *auth.Service
-	Authz *authz.Service
+	Users  *identity.Service
+	Auth   *auth.Service
+	Authz  *authz.Service
+	Events Events
 	// Audit hears of every change. Its Run must run.
 	Audit *audit.Service
 	// URL is under which clients reach the platform, without a slash at its end.

@@ -99,6 +99,8 @@ const (
 	// writeWait bounds Write, commitWait one transaction.
 	writeWait  = 10 * time.Second
 	commitWait = 8 * time.Second
+	// tryWait is how long TryWrite's entries are gathered, so that a transaction has many of them.
+	tryWait = 250 * time.Millisecond
 	// reportEvery is how often a row tells of what was dropped, at most; pollEvery how soon Tail sees another daemon's rows.
 	reportEvery = time.Second
 	pollEvery   = time.Second
@@ -112,6 +114,7 @@ type Service struct {
 
 	writes  chan *pending // of Write
 	tries   chan *pending // of TryWrite: a flood of these does not keep the others waiting
+	many    chan struct{} // has room for one: tries hold a batch
 	dropped atomic.Int64  // not yet told of by a row
 	running atomic.Bool
 	ended   chan struct{} // closed when Run has ended
@@ -134,6 +137,7 @@ func New(ctx context.Context, db *gorm.DB, o Options) (*Service, error) {
 	return &Service{
 		Options: o, db: db, now: db.NowFunc, ended: make(chan struct{}), wait: writeWait, commitWait: commitWait,
 		writes: make(chan *pending, queueSize), tries: make(chan *pending, queueSize),
+		many: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -166,12 +170,13 @@ func (s *Service) Write(ctx context.Context, e Entry) error {
 	}
 }
 
-// TryWrite is for what an attacker can cause as often as they like, such as requests that are denied: it never blocks, and
-// promises no row. What finds no room in the queue, or no database, is counted, and a row says how many there were as soon as
-// one can be written, once a second at most. That count is lost if the process is killed.
+// TryWrite is for what anybody can cause as often as they like, such as requests: it never blocks, and promises no row. Rows come
+// within a quarter of a second, many in one transaction. What finds no room in the queue, or no database, is counted: a row says
+// how many as soon as one can be written, once a second at most. That count is lost if the process is killed.
 func (s *Service) TryWrite(e Entry) {
 	select {
 	case s.tries <- &pending{row: s.stamp(e)}:
+		s.wakeForMany()
 	default:
 		s.dropped.Add(1)
 	}

@@ -111,6 +111,27 @@ func TestAnEndAmidWritesLosesNothing(t *testing.T) {
 	})
 }
 
+func TestAnEndWithoutADatabaseAnswersAll(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, p *place) {
+		s, store := p.idle(t, Options{})
+		s.wait = time.Minute
+		const many = 2*batchSize + 1
+		errs := make(chan error, many)
+		for range many {
+			go func() { errs <- s.Write(t.Context(), entry(1)) }()
+		}
+		require.Eventually(t, func() bool { return len(s.writes) == many }, 20*time.Second, time.Millisecond)
+		require.NoError(t, store.Close())
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.NoError(t, s.Run(ctx))
+		for range many {
+			require.Error(t, <-errs)
+		}
+	})
+}
+
 func TestAFlood(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, p *place) {

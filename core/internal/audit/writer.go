@@ -40,8 +40,9 @@ func (s *Service) Run(ctx context.Context) error {
 		all.Go(func() { s.pruneDaily(ctx) })
 	}
 	outage := &outage{log: s.Log}
-	report := time.NewTicker(reportEvery)
+	report, late := time.NewTicker(reportEvery), time.NewTicker(tryWait)
 	defer report.Stop()
+	defer late.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -49,8 +50,10 @@ func (s *Service) Run(ctx context.Context) error {
 			return nil
 		case p := <-s.writes:
 			outage.tell(s.commit(ctx, s.gather(p)))
-		case p := <-s.tries:
-			outage.tell(s.commit(ctx, s.gather(p)))
+		case <-s.many:
+			outage.tell(s.commit(ctx, s.gather(nil)))
+		case <-late.C:
+			outage.tell(s.commit(ctx, s.gather(nil)))
 		case <-report.C:
 			outage.tell(s.reportDropped(ctx))
 		}
@@ -62,7 +65,11 @@ func (s *Service) finish(ctx context.Context, outage *outage) {
 	ctx, cancel := context.WithTimeout(ctx, s.commitWait)
 	defer cancel()
 	err := error(nil)
-	for batch := s.gather(nil); err == nil && len(batch) > 0; batch = s.gather(nil) {
+	for err == nil {
+		batch := s.gather(nil) // what is gathered must be answered
+		if len(batch) == 0 {
+			break
+		}
 		err = s.commit(ctx, batch)
 		outage.tell(err)
 	}
@@ -76,6 +83,7 @@ func (s *Service) finish(ctx context.Context, outage *outage) {
 
 // gather takes what waits, first if it is not nil, and Write's before TryWrite's.
 func (s *Service) gather(first *pending) []*pending {
+	defer s.wakeForMany()
 	var batch []*pending
 	if first != nil && first.claim() {
 		batch = append(batch, first)
@@ -96,6 +104,17 @@ func (s *Service) gather(first *pending) []*pending {
 		}
 	}
 	return batch
+}
+
+// wakeForMany has Run write what TryWrite has gathered before it is late, if there is a batch of it.
+func (s *Service) wakeForMany() {
+	if len(s.tries) < batchSize {
+		return
+	}
+	select {
+	case s.many <- struct{}{}:
+	default:
+	}
 }
 
 // commit writes a batch and answers those who wait. It goes on if ctx ends: what was begun is finished.

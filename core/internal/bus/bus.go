@@ -17,7 +17,8 @@ var (
 	// ErrUnroutable means that no subscription wants the event: it is not kept, and nobody will ever see it.
 	ErrUnroutable = errors.New("no subscription wants this event (fix: install a module that subscribes to it, or go on without)")
 	// ErrUnavailable means that the bus did not answer in time. The event may have been taken: publish it again, with the same id.
-	ErrUnavailable = errors.New("the event bus does not answer (fix: try again; the operator sees that the server of events.url runs)")
+	ErrUnavailable = errors.New(
+		"the event bus does not answer (fix: try again; the operator sees that the server of events.url runs)")
 	// ErrRefused means that the bus is there and did not take the event, for example because its disk is full.
 	ErrRefused = errors.New("the event bus refused the event (fix: see the server's log; its disk or memory may be full)")
 	// ErrSkipped means that an event of the same key before it in the same call was not taken, so that this one was not tried.
@@ -114,6 +115,21 @@ const (
 	Released
 )
 
+// String is for metrics.
+func (f Fate) String() string {
+	switch f {
+	case Acked:
+		return "acked"
+	case Retried:
+		return "retried"
+	case Died:
+		return "died"
+	case Released:
+		return "released"
+	}
+	return "unknown"
+}
+
 // Failure says why a delivery was not acknowledged.
 type Failure struct {
 	// Reason is one of the Reason constants.
@@ -129,6 +145,7 @@ const (
 	ReasonVersion   = "version"         // of a version that the module does not know yet
 	ReasonAbandoned = "abandoned"       // whoever had it was killed or cut off too often
 	ReasonMalformed = "malformed_event" // what came is no event
+	ReasonRefused   = "refused"         // out of an outbox: the manifest does not let the module publish it; it has no subscription
 )
 
 // Ack ends a delivery: it has had its effect.

@@ -1,98 +1,15 @@
 package bus
 
-import (
-	"fmt"
-	"net/http"
-	"regexp"
-	"strings"
-	"time"
-	"unicode"
-	"unicode/utf8"
+import "github.com/platformd/platformd/plugin-api/event"
 
-	"github.com/platformd/platformd/plugin-api/problem"
-)
+// MaxData is how much an event's data may be, in bytes.
+const MaxData = event.MaxData
 
-// What fits, in bytes.
-const (
-	MaxData = 256 << 10
-	maxText = 255
-)
-
-// Event is a CloudEvent 1.0.2 (cloudevents.io). Its attributes are those of the specification, except for the extensions:
-// partitionkey and traceparent, which the project CloudEvents documents, and typeversion, which is ours.
-type Event struct {
-	// ID is unique within Source: an event that is published again keeps it, and consumers take it for the same one.
-	ID string
-	// Source is who published it: /modules/blog, or /platform.
-	Source string
-	// Type is what happened: blog.post.created. Version is that of its data, from 1.
-	Type    string
-	Version int
-	// Subject is what it happened to; may be empty.
-	Subject string
-	// Key puts events into an order, on subscriptions that ask for it; may be empty.
-	Key string
-	// Time is when it happened, UTC.
-	Time time.Time
-	// ContentType says what Data is; "application/json" unless set.
-	ContentType string
-	Data        []byte
-	// TraceParent is the W3C's header of the trace that it belongs to; may be empty.
-	TraceParent string
-}
-
-var (
-	typeName    = regexp.MustCompile(`^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$`)
-	typePattern = regexp.MustCompile(`^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*(\.\*)?$`)
-)
-
-// Check tells what is wrong with an event, as a *problem.Problem with status 400 or, if it is too large, 413.
-func (e *Event) Check() error {
-	switch {
-	case len(e.Data) > MaxData:
-		return problem.New(http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf(
-			"the event's data has %d bytes (fix: send at most %d, and where the rest is)", len(e.Data), MaxData))
-	case !typeName.MatchString(e.Type) || len(e.Type) > maxText:
-		return invalid("type", "words of a-z, 0-9 and _ with dots between them, such as blog.post.created")
-	case e.Version < 1:
-		return invalid("version", "a number from 1")
-	case e.Time.IsZero():
-		return invalid("time", "when it happened")
-	}
-	for _, field := range []struct {
-		name, value string
-		must        bool
-	}{
-		{"id", e.ID, true}, {"source", e.Source, true}, {"subject", e.Subject, false}, {"key", e.Key, false},
-		{"content type", e.ContentType, false}, {"traceparent", e.TraceParent, false},
-	} {
-		if field.must && field.value == "" || !printable(field.value) {
-			return invalid(field.name, fmt.Sprintf("up to %d printable characters", maxText))
-		}
-	}
-	return nil
-}
-
-func invalid(field, want string) error {
-	return problem.New(http.StatusBadRequest, "invalid_event", fmt.Sprintf("the event's %s is not one (fix: give %s)", field, want))
-}
-
-func printable(text string) bool {
-	return len(text) <= maxText && utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
-}
+// Event is a CloudEvent 1.0.2, the same to the bus as to whoever publishes or handles it.
+type Event = event.Event
 
 // CheckPattern tells whether a subscription may have the pattern.
-func CheckPattern(pattern string) error {
-	if !typePattern.MatchString(pattern) || len(pattern) > maxText || !strings.Contains(pattern, ".") {
-		return fmt.Errorf("%.80q is no type of event (fix: give one, such as blog.post.created, or a beginning, such as blog.post.*)", pattern)
-	}
-	return nil
-}
+func CheckPattern(pattern string) error { return event.CheckPattern(pattern) }
 
 // Matches tells whether a pattern wants a type: the star stands for one word or more.
-func Matches(pattern, eventType string) bool {
-	if begin, ok := strings.CutSuffix(pattern, "*"); ok {
-		return strings.HasPrefix(eventType, begin) && len(eventType) > len(begin)
-	}
-	return pattern == eventType
-}
+func Matches(pattern, eventType string) bool { return event.Matches(pattern, eventType) }

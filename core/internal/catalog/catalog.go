@@ -18,6 +18,7 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 
 	"github.com/platformd/platformd/plugin-api/manifest"
+	"github.com/platformd/platformd/plugin-api/wire/guard"
 )
 
 // Options says what Scan looks at.
@@ -52,6 +53,8 @@ type Module struct {
 	SHA256     string
 	// ConfigSchema is the JSON Schema of the module's configuration, or nil. See ValidateConfig.
 	ConfigSchema []byte
+	// Publishing judges the events that the module publishes.
+	Publishing *guard.Publishing
 	// After names the modules that start before this one, sorted: the required ones, and those of the optional ones that
 	// are there, fit, and do not wait for this one in turn.
 	After []string

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/plugin-api/event"
 )
 
 const script = "#!/bin/sh\nexit 0\n"
@@ -266,4 +268,23 @@ func TestRefusePlansAnew(t *testing.T) {
 	for i, name := range []string{"billing", "blog", "shop"} {
 		require.Equal(t, name, c.Problems[i].Name)
 	}
+}
+
+func TestWhatAModulePublishes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	blog := install(t, dir, "blog 0.3.0", "events: {publishes: [{type: blog.post.created, version: 1, schema: a.json}]}\n")
+	write(t, filepath.Join(blog, "a.json"), `{"required": ["id"]}`, 0o644)
+	install(t, dir, "hello 0.1.0", "")
+	c := scan(t, dir)
+	require.Empty(t, c.Problems)
+	post := event.Event{Type: "blog.post.created", Version: 1, Data: []byte(`{"id":1}`)}
+	admitted, err := c.Get("blog").Publishing.Admit(post, "trace")
+	require.NoError(t, err)
+	require.Equal(t, "/modules/blog", admitted.Source)
+	post.Data = []byte("{}")
+	_, err = c.Get("blog").Publishing.Admit(post, "trace")
+	require.ErrorContains(t, err, `missing properties: ["id"]`)
+	_, err = c.Get("hello").Publishing.Admit(post, "trace")
+	require.ErrorContains(t, err, "module hello may not publish blog.post.created (fix: ")
 }

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"regexp"
-	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
+
+	"github.com/platformd/platformd/plugin-api/wire/guard"
 )
 
 // maxSchema is the largest schema of a configuration that is read, in bytes.
@@ -95,7 +95,7 @@ func (m *Module) ValidateConfig(raw map[string]any) ([]byte, error) {
 		return nil, badConfig(name, "it cannot be read as JSON", err)
 	}
 	if err := m.config.Validate(plain); err != nil {
-		return nil, badConfig(name, withoutValues(err), nil)
+		return nil, badConfig(name, guard.WithoutValues(err), nil)
 	}
 	return data, nil
 }
@@ -103,26 +103,4 @@ func (m *Module) ValidateConfig(raw map[string]any) ([]byte, error) {
 func badConfig(name, message string, err error) *Error {
 	return &Error{Code: "bad_config", Err: err, Message: fmt.Sprintf("the config of the module %s: %s", name, message),
 		Fix: fmt.Sprintf("correct modules.overrides.%s.config in config.yaml", name)}
-}
-
-var (
-	validating = regexp.MustCompile(`^validating (\S+): `)
-	keyword    = regexp.MustCompile(`^([a-zA-Z]+)(\[|:)`)
-	harmless   = regexp.MustCompile(`^(required|dependentRequired|unexpected additional|minItems|maxItems)\b`)
-)
-
-// withoutValues takes from a validation error the place in the schema and the keyword. Most keywords' messages go on with
-// the offending value, which must not reach a log.
-func withoutValues(err error) string {
-	text, place := err.Error(), "root"
-	for found := validating.FindStringSubmatch(text); found != nil; found = validating.FindStringSubmatch(text) {
-		place, text = found[1], strings.TrimPrefix(text, found[0])
-	}
-	if harmless.MatchString(text) { // it names keys, or counts
-		return fmt.Sprintf("at %s: %s", place, text)
-	}
-	if found := keyword.FindStringSubmatch(text); found != nil {
-		return fmt.Sprintf("at %s: the value does not satisfy the schema's `%s`", place, found[1])
-	}
-	return fmt.Sprintf("at %s: the value does not satisfy the schema", place)
 }

@@ -101,8 +101,10 @@ func (c *candidate) module(claimants []string) (*Module, error) {
 	m := &Module{Manifest: c.m, Dir: c.dir}
 	executableErr := m.takeExecutable(c.real)
 	configErr := m.takeConfigSchema(c.real)
+	eventsErr := m.takeEventSchemas(c.real)
 	migrationsErr := m.checkMigrations(c.real)
-	reasons := slices.DeleteFunc([]error{executableErr, configErr, migrationsErr}, func(err error) bool { return err == nil })
+	reasons := []error{executableErr, configErr, eventsErr, migrationsErr}
+	reasons = slices.DeleteFunc(reasons, func(err error) bool { return err == nil })
 	if len(reasons) > 0 {
 		return nil, joined(reasons)
 	}

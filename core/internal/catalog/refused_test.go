@@ -108,6 +108,12 @@ func schemaDefects() map[string]defect {
 		"config schema is not JSON":        {configured("{", nil), "bad_config_schema", "it is not JSON"},
 		"config schema is no schema":       {configured(`{"type": 5}`, nil), "bad_config_schema", "it is not a JSON Schema"},
 		"config schema with a bad pattern": {configured(`{"pattern": "("}`, nil), "bad_config_schema", "it is not a JSON Schema"},
+		"no event schema":                  {published("", nil), "bad_event_schema", "modules/blog/events/a.json: "},
+		"event schema is no JSON":          {published("{", nil), "bad_event_schema", "it is not JSON"},
+		"event schema is none":             {published(`{"type": 5}`, nil), "bad_event_schema", "it is not a JSON Schema"},
+		"event schema leads out": {published("", func(path string) error { return os.Symlink("/dev/null", path) }),
+			"bad_event_schema", "leads out of"},
+		"event schema refers to itself": {published(`{"$ref": "#"}`, nil), "bad_event_schema", "itself"},
 		"config schema is too large": {configured(`{"title": "`+strings.Repeat("x", 256<<10)+`"}`, nil),
 			"bad_config_schema", "larger than 256 KiB"},
 	}
@@ -145,6 +151,20 @@ func configured(text string, make func(path string) error) func(t *testing.T, di
 			write(t, filepath.Join(blog, "c.json"), text, 0o644)
 		} else if make != nil {
 			require.NoError(t, make(filepath.Join(blog, "c.json")))
+		}
+	}
+}
+
+// published gives the module an event with a schema: text, or else what make puts there.
+func published(text string, make func(path string) error) func(t *testing.T, dir, blog string) {
+	return func(t *testing.T, _, blog string) {
+		events := "events: {publishes: [{type: blog.a, version: 1}, {type: blog.a, version: 2, schema: events/a.json}]}\n"
+		write(t, filepath.Join(blog, "module.yaml"), manifestText("blog", "0.3.0", events), 0o644)
+		require.NoError(t, os.Mkdir(filepath.Join(blog, "events"), 0o755))
+		if text != "" {
+			write(t, filepath.Join(blog, "events", "a.json"), text, 0o644)
+		} else if make != nil {
+			require.NoError(t, make(filepath.Join(blog, "events", "a.json")))
 		}
 	}
 }

@@ -54,7 +54,7 @@ func (a *app) showStatus(info admin.Info, modules []admin.Module) error {
 		{"config", cmp.Or(info.ConfigFile, "none, everything has its default")},
 		{"data", info.DataDir},
 		{"database", info.Database},
-		{"events", info.Events},
+		{"events", eventsOf(&info)},
 		{"cache", info.Cache},
 		{"isolation", info.Isolation.String()},
 	})
@@ -63,6 +63,14 @@ func (a *app) showStatus(info admin.Info, modules []admin.Module) error {
 	}
 	fmt.Fprintln(a.out)
 	return a.listModules(modules)
+}
+
+// eventsOf names the event bus, and what it has not got yet.
+func eventsOf(info *admin.Info) string {
+	if info.OutboxWaiting == 0 {
+		return info.Events
+	}
+	return fmt.Sprintf("%s; %d events wait in outboxes", info.Events, info.OutboxWaiting)
 }
 
 // unhealthy names what is not well; nil if everything is.

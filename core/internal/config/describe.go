@@ -34,8 +34,8 @@ func descriptions() map[string]string {
 		"database.isolation":      "What keeps modules apart on a server: role, or schema, which trusts them.",
 
 		"events":          "Without a broker: an embedded bus.",
-		"events.url":      "URL of a RabbitMQ broker.",
-		"events.exchange": "Name of the exchange on the broker.",
+		"events.url":      "URL of a RabbitMQ server: amqp:// or amqps:// (TLS).",
+		"events.exchange": "What the names of all exchanges and queues on the broker begin with.",
 
 		"cache":     "Without a server: a cache in the process.",
 		"cache.url": "URL of a Redis server: redis://, rediss:// (TLS) or unix://.",

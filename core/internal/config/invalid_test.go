@@ -207,7 +207,6 @@ func TestBadReferences(t *testing.T) {
 func TestNotSupportedYet(t *testing.T) {
 	t.Parallel()
 	checkBadFiles(t, []badFile{
-		{"events: {url: 'amqp://h'}", 1, "not_supported_yet", "`events.url` is not supported by this platformd yet"},
 		{"modules:\n  requireSigned: true", 2, "not_supported_yet", "`modules.requireSigned` is not supported by this platformd yet"},
 	})
 }

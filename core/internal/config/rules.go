@@ -17,7 +17,8 @@ func rules() map[string]func(string) *fault {
 	return map[string]func(string) *fault{
 		"listen": checkListen, "public_url": checkPublicURL, "origin": checkOrigin, "readable": checkReadable,
 		"exchange": checkExchange, "module_name": checkModuleName, "size": checkSize, "postgres_url": checkPostgresURL,
-		"redis_url": checkRedisURL, "provider": checkProvider, "issuer_url": checkIssuerURL, "client_id": checkClientID,
+		"redis_url": checkRedisURL, "broker_url": checkBrokerURL,
+		"provider": checkProvider, "issuer_url": checkIssuerURL, "client_id": checkClientID,
 		"scope": checkScope, "claim_value": checkClaimValue, "role": checkRole,
 	}
 }

@@ -140,6 +140,7 @@ const trimmed = `^\S(.*\S)?$`
 func patterns() map[string]string {
 	return map[string]string{
 		"size": `^[0-9]+(B|KiB|MiB|GiB)$`, "postgres_url": `^$|^postgres(ql)?://`, "redis_url": `^$|^(rediss?|unix)://`,
-		"provider": providerName.String(), "issuer_url": `^https?://`, "client_id": trimmed,
+		"broker_url": `^$|^amqps?://`,
+		"provider":   providerName.String(), "issuer_url": `^https?://`, "client_id": trimmed,
 	}
 }

@@ -21,13 +21,13 @@ import (
 func (d *daemon) openHost(context.Context) (err error) {
 	d.host, err = host.New(host.Deps{
 		Version: d.installedVersion, Ready: d.registry.Ready, Auth: d.auth, Identity: d.identity, Authz: d.authz, Audit: d.audit,
-		Cache: d.cache, Log: d.log.Named("host"),
+		Cache: d.cache, Publish: d.bridge.Publish, Relay: d.bridge.Wake, Log: d.log.Named("host"),
 	})
 	return err
 }
 
 func (d *daemon) services(mod *supervisor.Module) func(*grpc.Server) {
-	return d.host.Services(mod.Manifest)
+	return d.host.Services(mod.Manifest, mod.Publishing)
 }
 
 func holder(who auth.Identity) authz.Holder {
@@ -39,18 +39,17 @@ func (d *daemon) ticket(caller auth.Identity, module, requestID string) (string,
 	return d.auth.Mint(&caller, module, requestID), nil
 }
 
-// ruled writes down how the gateway judged a request, as far as there is room: a flood of refused ones must not hold up others.
-//
-// What is let in has no row: one for each write costs as much as the request does (a blog post took twice the CPU time).
+// ruled writes down how the gateway judged a request, as far as there is room: a flood of them must not hold up others.
 func (d *daemon) ruled(r gateway.Ruling) {
-	if r.Reason == "" {
-		return
-	}
-	d.audit.TryWrite(audit.Entry{
-		Actor: r.Principal, Action: "route.call", Resource: r.Module + "/" + r.Route, Outcome: audit.Denied,
+	entry := audit.Entry{
+		Actor: r.Principal, Action: "route.call", Resource: r.Module + "/" + r.Route, Outcome: audit.Allowed,
 		RequestID: r.RequestID, TraceID: r.TraceID, Address: r.Address,
-		Details: audit.Details("reason", r.Reason, "permission", r.Permission),
-	})
+	}
+	if r.Reason != "" {
+		entry.Outcome = audit.Denied
+		entry.Details = audit.Details("reason", r.Reason, "permission", r.Permission)
+	}
+	d.audit.TryWrite(entry)
 }
 
 // platformRoutes are what the gateway answers itself: sign-in, and the admin API for whoever has its permissions.

@@ -22,6 +22,9 @@ import (
 	"github.com/platformd/platformd/core/internal/audit"
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/authz"
+	"github.com/platformd/platformd/core/internal/bridge"
+	"github.com/platformd/platformd/core/internal/bus"
+	"github.com/platformd/platformd/core/internal/bus/deadletter"
 	"github.com/platformd/platformd/core/internal/cache"
 	"github.com/platformd/platformd/core/internal/catalog"
 	"github.com/platformd/platformd/core/internal/config"
@@ -81,6 +84,11 @@ type daemon struct {
 	identity    *identity.Service
 	auth        *auth.Service
 	cache       *cache.Service
+	bus         bus.Bus
+	busName     string
+	letters     *deadletter.Store
+	bridge      *bridge.Bridge
+	becameReady chan supervisor.Status
 	host        *host.Host
 	metrics     *metrics
 	catalog     *catalog.Catalog
@@ -100,7 +108,7 @@ type daemon struct {
 // open makes the parts, lowest floor first.
 func (d *daemon) open(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		d.openDataDir, d.openListener, d.openStorage, d.openCatalog, d.openPeople, d.openCache, d.openHost, d.openLauncher,
+		d.openDataDir, d.openListener, d.openStorage, d.openCatalog, d.openPeople, d.openCache, d.openBus, d.openHost, d.openLauncher,
 		d.openSupervisor, d.openGateway, d.openControl,
 	} {
 		if err := step(ctx); err != nil {
@@ -175,7 +183,8 @@ func (d *daemon) openCatalog(context.Context) error {
 func (d *daemon) serve(ctx context.Context) error {
 	ctx, d.stop = context.WithCancel(ctx)
 	defer d.stop()
-	d.supervisor.Load(d.resolve())
+	modules := d.resolve()
+	d.supervisor.Load(modules)
 	running, stopModules := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopModules()
 	stopped := make(chan struct{})
@@ -189,6 +198,11 @@ func (d *daemon) serve(ctx context.Context) error {
 		data.Wait()
 	}()
 
+	bridging, stopBridge := context.WithCancel(running)
+	defer stopBridge()
+	bridged := make(chan struct{})
+	go func() { defer close(bridged); d.bridge.Run(bridging, d.bridged(modules)) }()
+
 	parts, ctx := errgroup.WithContext(ctx)
 	parts.Go(func() error { return d.gateway.Serve(ctx, d.listener) })
 	parts.Go(func() error { return d.announce(ctx) })
@@ -197,6 +211,8 @@ func (d *daemon) serve(ctx context.Context) error {
 	controlled := d.serveControl(controlling)
 	err := parts.Wait()
 	d.log.Info("stopping the modules")
+	stopBridge() // what is being handled is finished before its module stops
+	<-bridged
 	stopModules()
 	<-stopped
 	stopControl()

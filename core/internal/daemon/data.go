@@ -27,16 +27,23 @@ func (d *daemon) lend(ctx context.Context, mod *supervisor.Module, inst *instanc
 		return nil, notItsFault(err)
 	}
 	inst.OnEnd(login.Release)
+	login.Database.Events = mod.Manifest.Events.Any()
 	return onTheWire(login.Database), nil
 }
 
-// migrate applies what is pending of a module that is about to start.
+// migrate applies what is pending of a module that is about to start, and makes what else it needs in its database.
 func (d *daemon) migrate(ctx context.Context, mod *supervisor.Module, inst *instance.Instance, ids []string) error {
+	if err := d.makeEventTables(ctx, mod.Manifest); err != nil {
+		return notItsFault(err)
+	}
 	m, err := d.migrations(mod, inst, ids)
 	if err != nil {
 		return err
 	}
-	return notItsFault(d.migrator.Up(ctx, m, nil))
+	if err := d.migrator.Up(ctx, m, nil); err != nil {
+		return notItsFault(err)
+	}
+	return notItsFault(d.makeOutbox(ctx, mod))
 }
 
 // migrations is how a module migrates: in its own process, or by its SQL files. inst and ids are of the first kind only.
@@ -112,5 +119,6 @@ func onTheWire(d storage.Database) *modulev1.Database {
 	return &modulev1.Database{
 		Driver: d.Driver, Source: d.Source, TablePrefix: d.TablePrefix, MaxConns: int32(d.MaxConns), //nolint:gosec // config's limit
 		RootCertificates: d.RootCertificates, Ledger: d.Ledger,
+		Events: d.Events,
 	}
 }

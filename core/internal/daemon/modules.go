@@ -47,7 +47,7 @@ func (d *daemon) openSupervisor(context.Context) error {
 		Database: d.lend,
 		Services: d.services,
 		Output:   d.output,
-		Changed:  d.metrics.moduleChanged,
+		Changed:  d.moduleChanged,
 		LogTail: func(module string, n int) []logs.Entry {
 			return d.logs.Store.Tail(logs.Filter{Module: module, N: n})
 		},

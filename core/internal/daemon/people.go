@@ -13,6 +13,7 @@ import (
 	"github.com/platformd/platformd/core/internal/audit"
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/authz"
+	"github.com/platformd/platformd/core/internal/bus"
 	"github.com/platformd/platformd/core/internal/cache"
 	"github.com/platformd/platformd/core/internal/config"
 	"github.com/platformd/platformd/core/internal/gateway"
@@ -139,19 +140,26 @@ func noUser(err error) error {
 	return err
 }
 
-// leaving keeps the last administrator, and forgets what a deleted user had.
-func (d *daemon) leaving(_ context.Context, tx *gorm.DB, userID, why string) error {
+// leaving keeps the last administrator, forgets what a deleted user had, and has modules told.
+func (d *daemon) leaving(ctx context.Context, tx *gorm.DB, userID, why string) error {
 	if err := d.authz.EnsureNotLastAdminTx(tx, userID); err != nil {
 		return err
 	}
-	if why == identity.EndedDeleted {
-		return d.authz.ForgetTx(tx, userID)
+	if why != identity.EndedDeleted {
+		return nil
 	}
-	return nil
+	if err := d.authz.ForgetTx(tx, userID); err != nil {
+		return err
+	}
+	e := bus.Event{Type: eventUserDeleted, Subject: "users/" + userID, Key: userID}
+	return putOut(ctx, tx, e, map[string]string{"id": userID})
 }
 
 // ended ends what a user is signed in with.
 func (d *daemon) ended(ctx context.Context, userID, why string) {
+	if why == identity.EndedDeleted {
+		d.bridge.Wake(platformName)
+	}
 	if err := d.auth.EndUser(ctx, userID, why); err != nil {
 		d.log.Error("the sessions of a user could not be ended; they end within a minute", "user", userID, "why", why, "error", err)
 	}

@@ -16,9 +16,6 @@ import (
 	"github.com/platformd/platformd/core/internal/supervisor"
 )
 
-// notBuilt is what the surface says of a backend that nothing uses yet.
-const notBuilt = "not used yet"
-
 // stopSlack is what a stop may take beyond draining and the modules' own timeouts.
 const stopSlack = 5 * time.Second
 
@@ -50,7 +47,7 @@ func (d *daemon) openControl(context.Context) error {
 func (d *daemon) adminDeps() admin.Deps {
 	return admin.Deps{
 		Info: d.info, Modules: d.modules, Crashes: d.crashes, Order: d.order, Migrations: d.migrationOrders(),
-		Users: d.identity, Auth: d.auth, Authz: d.authz, Audit: d.audit, URL: d.url,
+		Users: d.identity, Events: d.eventDeps(), Auth: d.auth, Authz: d.authz, Audit: d.audit, URL: d.url,
 		Logs: d.logs.Store, Stop: d.stop, Log: d.log.Named("control"),
 	}
 }
@@ -59,7 +56,7 @@ func (d *daemon) info() admin.Info {
 	return admin.Info{
 		Version: d.options.Version, PID: os.Getpid(), StartedAt: d.started,
 		URL: d.url(), Listen: d.listener.Addr().String(), DataDir: d.dataDir, ConfigFile: d.options.ConfigFile,
-		Database: d.storage.Name(), Events: notBuilt, Cache: d.cache.Name(),
+		Database: d.storage.Name(), Events: d.busName, OutboxWaiting: d.outboxWaiting(), Cache: d.cache.Name(),
 		Isolation: d.isolation(), Capabilities: d.capabilities(),
 		Ready: d.readiness().Ready, StopMillis: d.longestStop().Milliseconds(),
 	}

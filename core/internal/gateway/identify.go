@@ -1,11 +1,11 @@
 package gateway
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"net/http"
 
 	"github.com/google/uuid"
+
+	"github.com/platformd/platformd/plugin-api/event"
 )
 
 const (
@@ -26,7 +26,7 @@ func identify(answer, request http.Header) {
 	}
 	answer[headerRequestID] = id
 	if trace := request[headerTraceparent]; len(trace) != 1 || !validTraceparent(trace[0]) {
-		request[headerTraceparent] = []string{newTraceparent()}
+		request[headerTraceparent] = []string{event.NewTraceParent()}
 		delete(request, headerTracestate)
 	}
 }
@@ -81,16 +81,4 @@ func nonZero(s string) bool {
 		}
 	}
 	return false
-}
-
-// newTraceparent begins a trace that nobody records yet.
-func newTraceparent() string {
-	var ids [24]byte
-	_, _ = rand.Read(ids[:]) // never fails (crypto/rand, Go 1.24)
-	text := make([]byte, 0, 55)
-	text = append(text, "00-"...)
-	text = hex.AppendEncode(text, ids[:16])
-	text = append(text, '-')
-	text = hex.AppendEncode(text, ids[16:])
-	return string(append(text, "-00"...))
 }

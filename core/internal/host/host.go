@@ -5,6 +5,7 @@
 package host
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/platformd/platformd/core/internal/audit"
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/authz"
+	"github.com/platformd/platformd/core/internal/bus"
 	"github.com/platformd/platformd/core/internal/cache"
 	"github.com/platformd/platformd/core/internal/identity"
 	"github.com/platformd/platformd/plugin-api/manifest"
@@ -24,12 +26,17 @@ import (
 // callTimeout bounds what the core does for one call, whatever its deadline.
 const callTimeout = 30 * time.Second
 
-// Deps is what the services look things up in. All fields are required.
+// Deps is what the services look things up in. All fields are required, except for those that say so.
 type Deps struct {
 	// Version returns the installed version of a module; "" if it is not installed.
 	Version func(module string) string
 	// Ready returns nil if a module can be called now, else why not.
 	Ready func(module string) error
+
+	// Publish publishes events that the module's manifest lets pass, as bus.Bus does. nil: this platform has no events.
+	Publish func(ctx context.Context, events []bus.Event) []error
+	// Relay hears that there is something in a module's outbox. It must not block. It is required with Publish.
+	Relay func(module string)
 
 	Auth     *auth.Service
 	Identity *identity.Service
@@ -54,8 +61,9 @@ func New(deps Deps) (*Host, error) {
 	return &Host{deps: deps, policies: policies}, nil
 }
 
-// Services returns a function that registers what a module may ask on a server that only this module can reach.
-func (h *Host) Services(m *manifest.Manifest) func(*grpc.Server) {
+// Services returns a function that registers what a module may ask on a server that only this module can reach. publishing judges
+// its events.
+func (h *Host) Services(m *manifest.Manifest, publishing *guard.Publishing) func(*grpc.Server) {
 	return func(server *grpc.Server) {
 		c := &caller{deps: h.deps, manifest: m}
 		g := &guard.Registrar{Server: server, Module: m, Policies: h.policies, Answer: c.answer, Denied: c.denied}
@@ -65,5 +73,8 @@ func (h *Host) Services(m *manifest.Manifest) func(*grpc.Server) {
 		corev1.RegisterAuthzServer(g, &authzServer{caller: c})
 		corev1.RegisterAuditServer(g, &auditServer{caller: c})
 		corev1.RegisterCacheServer(g, &cacheServer{caller: c, cache: h.deps.Cache.Module(m.Name, int64(m.Grants.Cache))})
+		if h.deps.Publish != nil {
+			corev1.RegisterEventsServer(g, &eventsServer{caller: c, publishing: publishing})
+		}
 	}
 }

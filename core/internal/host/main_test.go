@@ -16,12 +16,14 @@ import (
 	"github.com/platformd/platformd/core/internal/audit"
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/authz"
+	"github.com/platformd/platformd/core/internal/bus"
 	"github.com/platformd/platformd/core/internal/cache"
 	"github.com/platformd/platformd/core/internal/host"
 	"github.com/platformd/platformd/core/internal/identity"
 	"github.com/platformd/platformd/core/internal/storage"
 	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/manifest"
+	"github.com/platformd/platformd/plugin-api/wire/guard"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,6 +42,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	r := &rig{t: t, deps: host.Deps{
 		Version: func(string) string { return "" }, Ready: func(string) error { return nil }, Log: hclog.NewNullLogger(),
+		Publish: func(context.Context, []bus.Event) []error { return nil }, Relay: func(string) {},
 	}}
 	r.open(store.Core())
 	r.ada, err = r.deps.Identity.Create(t.Context(), identity.NewUser{Email: "ada@example.com", Name: "Ada"})
@@ -84,8 +87,10 @@ func (r *rig) connect(m *manifest.Manifest) *grpc.ClientConn {
 	r.t.Helper()
 	h, err := host.New(r.deps)
 	require.NoError(r.t, err)
+	publishing, err := guard.NewPublishing(m, schemaOf)
+	require.NoError(r.t, err)
 	listener, server := bufconn.Listen(1<<16), grpc.NewServer()
-	h.Services(m)(server)
+	h.Services(m, publishing)(server)
 	served := make(chan struct{})
 	go func() { defer close(served); _ = server.Serve(listener) }()
 	conn, err := grpc.NewClient("passthrough:///core", grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -89,7 +89,7 @@ func (i *Instance) dispense() (err error) {
 	if !ok {
 		return fmt.Errorf("go-plugin dispensed a %T", dispensed)
 	}
-	i.module, i.broker = conn.Module, conn.Broker
+	i.module, i.events, i.broker = conn.Module, conn.Events, conn.Broker
 	return nil
 }
 

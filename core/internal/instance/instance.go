@@ -40,6 +40,7 @@ type Instance struct {
 
 	client *plugin.Client
 	module modulev1.ModuleClient
+	events modulev1.EventsClient
 	broker *plugin.GRPCBroker
 	link   atomic.Uint32 // the version that the module offers
 	data   transport
@@ -92,6 +93,11 @@ func (i *Instance) Describe(ctx context.Context) (*modulev1.DescribeResponse, er
 // Migrate runs one migration step in the module.
 func (i *Instance) Migrate(ctx context.Context, req *modulev1.MigrateRequest) (*modulev1.MigrateResponse, error) {
 	return i.module.Migrate(ctx, req)
+}
+
+// Handle has the module handle one event, within ctx, and returns what came of it. An error says that nothing is known of that.
+func (i *Instance) Handle(ctx context.Context, req *modulev1.HandleRequest) (*modulev1.HandleResponse, error) {
+	return i.events.Handle(ctx, req)
 }
 
 // Init hands the module its configuration, its data socket and its connection to the core, and returns when it can serve.

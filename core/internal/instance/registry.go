@@ -124,6 +124,41 @@ func (r *Registry) Ready(module string) error {
 	return e.why(module)
 }
 
+// State tells whether module can be called now, and returns what is closed when that may have changed.
+func (r *Registry) State(module string) (changed <-chan struct{}, callable bool) {
+	e := r.known(module)
+	return e.changed, e.callable()
+}
+
+// AwaitGone returns when module cannot be called, and is not expected to be soon, or ctx has ended.
+func (r *Registry) AwaitGone(ctx context.Context, module string) {
+	for {
+		e := r.known(module)
+		if e.notReady != nil && !e.notReady.Coming {
+			return
+		}
+		select {
+		case <-e.changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// known is get for who waits for a change: a module that nobody has heard of may come.
+func (r *Registry) known(module string) *entry {
+	if e := r.get(module); e.changed != nil {
+		return e
+	}
+	r.replace(module, func(before *entry) *entry {
+		if len(before.instances) > 0 || before.notReady != nil {
+			return before
+		}
+		return absent(module, "it is not installed or not enabled", false)
+	})
+	return r.get(module)
+}
+
 // Waiting is how many callers wait now, for whatever module.
 func (r *Registry) Waiting() int { return int(r.waiting.Load()) }
 

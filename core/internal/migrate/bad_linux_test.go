@@ -274,20 +274,26 @@ func lockedByAnother(t *testing.T, b *blog) {
 func killInTheMiddle(t *testing.T, b *blog) {
 	t.Helper()
 	require.Eventually(t, func() bool { return b.hasWritten(t) }, time.Minute, 5*time.Millisecond)
-	killed := 0
+	var found []int
+	require.Eventually(t, func() bool { found = processesIn(t, b.spec.Dir); return len(found) > 0 }, time.Minute, 5*time.Millisecond)
+	require.Len(t, found, 1)
+	require.NoError(t, syscall.Kill(found[0], syscall.SIGKILL))
+}
+
+// processesIn finds the processes that work in a folder.
+func processesIn(t *testing.T, dir string) (pids []int) {
+	t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*/cwd")
 	require.NoError(t, err)
 	for _, link := range all {
-		dir, err := os.Readlink(link)
-		if err != nil || dir != b.spec.Dir {
+		if at, err := os.Readlink(link); err != nil || at != dir {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
 		require.NoError(t, err)
-		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-		killed++
+		pids = append(pids, pid)
 	}
-	require.Equal(t, 1, killed)
+	return pids
 }
 
 // hasWritten says whether the step has come to the statement that does not end.

@@ -18,11 +18,11 @@ import (
 // is there is refused, also if it takes that file's place in the middle of the opening. Every reader of such files must come
 // through here. Without a file the error matches fs.ErrNotExist. Close the result with sqlite.Close.
 func OpenModuleFile(ctx context.Context, file string, log hclog.Logger) (*gorm.DB, error) {
-	return openModuleFile(ctx, file, log, func() {})
+	return openModuleFile(ctx, file, sqlite.Options{Log: log, ReadOnly: true}, func() {})
 }
 
 // openModuleFile calls checked between the check of what is there and its opening.
-func openModuleFile(ctx context.Context, file string, log hclog.Logger, checked func()) (*gorm.DB, error) {
+func openModuleFile(ctx context.Context, file string, o sqlite.Options, checked func()) (*gorm.DB, error) {
 	info, err := os.Lstat(file)
 	if err != nil {
 		return nil, err
@@ -31,7 +31,7 @@ func openModuleFile(ctx context.Context, file string, log hclog.Logger, checked 
 		return nil, fmt.Errorf("%s is not a regular file (fix: remove it)", file)
 	}
 	checked()
-	db, err := openInTime(ctx, file, log)
+	db, err := openInTime(ctx, file, o)
 	if err != nil {
 		return nil, err
 	}
@@ -48,10 +48,10 @@ type opened struct {
 }
 
 // openInTime gives up when ctx ends. The opening itself cannot be given up: of a pipe it lasts until somebody writes to it.
-func openInTime(ctx context.Context, file string, log hclog.Logger) (*gorm.DB, error) {
+func openInTime(ctx context.Context, file string, o sqlite.Options) (*gorm.DB, error) {
 	done := make(chan opened)
 	go func() {
-		db, err := sqlite.Open(ctx, file, sqlite.Options{Log: log, ReadOnly: true})
+		db, err := sqlite.Open(ctx, file, o)
 		if err == nil {
 			err = onlyOnce(db)
 		}

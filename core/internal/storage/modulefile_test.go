@@ -8,7 +8,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformd/platformd/core/internal/storage"
@@ -55,7 +54,7 @@ func TestAModuleFileThatIsSwapped(t *testing.T) {
 			s := open(t, dir)
 			file := s.Module("evil").Source
 			moduleFile(t, s, "evil")
-			db, err := storage.OpenModuleFileWhile(t.Context(), file, hclog.NewNullLogger(),
+			db, err := storage.OpenModuleFileWhile(t.Context(), file, sqlite.Options{ReadOnly: true},
 				func() { test.swap(t, file, filepath.Join(dir, "core.db")) })
 			if test.says != "" {
 				require.ErrorContains(t, err, test.says)

@@ -138,7 +138,10 @@ func (r *runner) describe(ctx context.Context, inst *instance.Instance, patience
 	if err != nil {
 		return nil, fmt.Errorf("describe: %w", err)
 	}
-	offer := manifest.Offer{Routes: described.GetRoutes(), Mount: described.GetMount(), Migrations: described.GetMigrations()}
+	offer := manifest.Offer{
+		Routes: described.GetRoutes(), Mount: described.GetMount(), Migrations: described.GetMigrations(),
+		Subscriptions: described.GetSubscriptions(),
+	}
 	if err := r.mod.Manifest.Compare(offer); err != nil {
 		return nil, &permanentError{err: err}
 	}

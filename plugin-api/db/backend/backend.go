@@ -32,6 +32,7 @@ type Database struct {
 	MaxConns         int    // the most connections that the process may open; 0 = as many as the backend finds good
 	RootCertificates []byte // PEM: what a PostgreSQL server's own must be signed by; empty = the system's
 	Ledger           string // the table that records which migrations have been applied
+	Events           bool   // the module publishes or handles events: a commit must survive a power cut
 }
 
 // Options say what the database is opened for.
@@ -53,7 +54,7 @@ func Open(ctx context.Context, d Database, o Options) (*gorm.DB, error) {
 	switch d.Driver {
 	case SQLite:
 		return sqlite.Open(ctx, d.Source, sqlite.Options{
-			Naming: naming, Log: o.Log, ForeignKeysOff: o.Migration, Alone: o.Alone,
+			Naming: naming, Log: o.Log, ForeignKeysOff: o.Migration, Alone: o.Alone, Durable: d.Events,
 		})
 	case PostgreSQL:
 		conns := d.MaxConns

@@ -49,7 +49,7 @@ func SQLite(t testing.TB, module string) *plugintest.Database {
 	database := pluginapi.Database{
 		Driver: backend.SQLite, Source: filepath.Join(t.TempDir(), module, module+".db"), TablePrefix: module + "_",
 	}
-	return &plugintest.Database{Migrations: database, Work: database}
+	return &plugintest.Database{Migrations: database, Work: database, Outbox: outboxOf(database, database)}
 }
 
 // Server is the URL of the server that ServerEnv names; a test that finds none is skipped.
@@ -106,7 +106,8 @@ func PostgreSQL(t testing.TB, module string) *plugintest.Database {
 		}
 	}
 	must(t, db, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
-	return &plugintest.Database{Migrations: login(place.Owner), Work: login(place.ReadWrite)}
+	owner, work := login(place.Owner), login(place.ReadWrite)
+	return &plugintest.Database{Migrations: owner, Work: work, Outbox: outboxOf(owner, work)}
 }
 
 // open connects for as long as the test lasts, and to the end of its cleanup.

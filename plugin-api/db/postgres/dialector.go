@@ -5,6 +5,8 @@ import (
 	"database/sql"
 
 	"gorm.io/gorm"
+
+	"github.com/platformd/platformd/plugin-api/db/internal/session"
 )
 
 // dialector is GORM's own for PostgreSQL, except that it knows more errors.
@@ -33,7 +35,24 @@ func (d dialector) RollbackTo(tx *gorm.DB, name string) error {
 
 var _ gorm.SavePointerDialectorInterface = dialector{}
 
-// BeginTx implements gorm.ConnPoolBeginner: the transaction's connection is as it is.
+// BeginTx implements gorm.ConnPoolBeginner.
 func (p pool) BeginTx(ctx context.Context, opts *sql.TxOptions) (gorm.ConnPool, error) {
-	return p.DB.BeginTx(ctx, opts)
+	tx, err := p.DB.BeginTx(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &transaction{Tx: tx, db: p.DB}, nil
 }
+
+// transaction is a gorm.Tx of which others can hear that it was committed.
+type transaction struct {
+	*sql.Tx
+	session.Commits
+	db *sql.DB
+}
+
+// GetDBConn implements gorm.GetDBConnector.
+func (t *transaction) GetDBConn() (*sql.DB, error) { return t.db, nil }
+
+// Commit implements gorm.TxCommitter.
+func (t *transaction) Commit() error { return t.Committed(t.Tx.Commit()) }

@@ -11,8 +11,8 @@ import (
 )
 
 // Listen hears what sessions of db's database say on a channel (NOTIFY), on a connection of its own that db's pool does not
-// count. heard is called with "" when it begins to listen, then with each message, one at a time. Listen returns when ctx ends, or
-// with an error when the connection does: what is said until it is called again is not heard.
+// count. heard is called with "" when it begins to listen, then with each message, one at a time. Listen returns, with an error,
+// when ctx or the connection ends: what is said until it is called again is not heard.
 func Listen(ctx context.Context, db *gorm.DB, channel string, heard func(message string)) (err error) {
 	config, err := configOf(ctx, db)
 	if err != nil {

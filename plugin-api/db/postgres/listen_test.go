@@ -44,7 +44,9 @@ func TestAListenerIsCutOff(t *testing.T) {
 	t.Parallel()
 	db := open(t, dbtest.Empty(t), postgres.Options{MaxConns: 2})
 	heard, ended := make(chan string, 1), make(chan error, 1)
-	go func() { ended <- postgres.Listen(t.Context(), db, "channel", func(message string) { heard <- message }) }()
+	go func() {
+		ended <- postgres.Listen(t.Context(), db, "channel", func(message string) { heard <- message })
+	}()
 	require.Empty(t, <-heard)
 	require.NoError(t, db.Exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "+
 		"WHERE datname = current_database() AND query LIKE 'LISTEN%'").Error)

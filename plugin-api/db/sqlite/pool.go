@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+
+	"github.com/platformd/platformd/plugin-api/db/internal/session"
 )
 
 // pool is the gorm.ConnPool of one file. SQLite lets one connection write and makes the others poll with growing pauses,
@@ -78,6 +80,7 @@ func (p *pool) release() { <-p.turn }
 // transaction is a gorm.Tx that gives its turn back when it ends.
 type transaction struct {
 	*sql.Tx
+	session.Commits
 	db  *sql.DB
 	end func()
 }
@@ -87,8 +90,9 @@ func (t *transaction) GetDBConn() (*sql.DB, error) { return t.db, nil }
 
 // Commit implements gorm.TxCommitter.
 func (t *transaction) Commit() error {
-	defer t.end()
-	return t.Tx.Commit()
+	err := t.Tx.Commit()
+	t.end() // first: what follows a commit must not keep the next writer waiting
+	return t.Committed(err)
 }
 
 // Rollback implements gorm.TxCommitter.

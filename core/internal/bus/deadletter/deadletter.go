@@ -106,10 +106,13 @@ func (s *Store) Purge(ctx context.Context, f Filter) (count int64, err error) {
 	return count, err
 }
 
+// Redeliver puts an event into one subscription, as bus.Bus does.
+type Redeliver func(ctx context.Context, subscription string, e bus.Event) error
+
 // Retry has letters delivered again, oldest first, each to the subscription in which it died, and forgets each as soon as the bus
 // has it: one that it forgets too late, because the daemon is killed in between, is delivered twice. It returns how many; on an
 // error the others stay.
-func (s *Store) Retry(ctx context.Context, f Filter, redeliver func(context.Context, string, bus.Event) error) (done int, err error) {
+func (s *Store) Retry(ctx context.Context, f Filter, redeliver Redeliver) (done int, err error) {
 	began := s.db.NowFunc()
 	for {
 		letters, err := s.oldest(ctx, f, began)

@@ -2,10 +2,10 @@
 // for each subscription that wants it; it goes with the last of them.
 //
 // One goroutine per daemon writes. Whatever has come together while one transaction ran goes into the next: events that are
-// published, verdicts, and the taking of what consumers have room for. So a commit, which is what costs, serves many, and SQLite's
-// one writer is held rarely and shortly. Nothing is asked of the database while nothing happens: publishers wake consumers, within
-// a daemon directly and between daemons with PostgreSQL's NOTIFY, and timers wake for what is to be tried again. As a notification
-// can be missed, each daemon on PostgreSQL looks every few seconds, too.
+// published, verdicts, and the taking of what consumers have room for. So a commit, which is what costs, serves many, and the one
+// writer of SQLite is held rarely and shortly. Nothing is asked of the database while nothing happens: publishers wake consumers,
+// within a daemon directly and between daemons with PostgreSQL's NOTIFY, and timers wake for what is to be tried again. As a
+// notification can be missed, each daemon on PostgreSQL looks every few seconds, too.
 //
 // A daemon holds deliveries under a lease that it renews as long as it has any. When it does not, another daemon takes them back.
 // Times are those of the database's server, or of the one daemon that has the file.
@@ -38,18 +38,19 @@ type Options struct {
 	// Log is told of outages; nil discards it.
 	Log hclog.Logger
 
+	// look is how soon a missed notification is made good; 0 = 3 s.
+	look time.Duration
 	// hub joins several buses over one SQLite file, which the tests have.
 	hub *hub
 }
 
 const (
 	defaultLease = 30 * time.Second
+	defaultLook  = 3 * time.Second
 	// callWait bounds a call, turnWait one transaction, closeWait the last ones of a bus that is closed.
 	callWait  = 30 * time.Second
 	turnWait  = 10 * time.Second
 	closeWait = 5 * time.Second
-	// lookEvery is how soon a missed notification is made good.
-	lookEvery = 3 * time.Second
 	// The pauses of an outage, each twice the one before.
 	firstPause = 50 * time.Millisecond
 	lastPause  = 2 * time.Second
@@ -100,6 +101,9 @@ func New(ctx context.Context, db *gorm.DB, o Options) (*Bus, error) {
 	if o.Lease <= 0 {
 		o.Lease = defaultLease
 	}
+	if o.look <= 0 {
+		o.look = defaultLook
+	}
 	if o.Log == nil {
 		o.Log = hclog.NewNullLogger()
 	}
@@ -120,7 +124,7 @@ func New(ctx context.Context, db *gorm.DB, o Options) (*Bus, error) {
 	b.running.Go(b.write)
 	switch {
 	case b.server:
-		b.due.look = time.Now().Add(lookEvery)
+		b.due.look = time.Now().Add(o.look)
 		b.running.Go(b.listen)
 	case o.hub != nil:
 		o.hub.join(b)
@@ -157,6 +161,9 @@ func (b *Bus) Close() error {
 	return nil
 }
 
+// onClose calls end when the bus is closed, unless it is stopped before.
+func (b *Bus) onClose(end func()) (stop func() bool) { return context.AfterFunc(b.open, end) }
+
 // call runs one that asks the database, beside the writer, and returns what the caller gets.
 func (b *Bus) call(ctx context.Context, run func(context.Context) error) error {
 	if ctx.Err() != nil {
@@ -172,7 +179,7 @@ func (b *Bus) call(ctx context.Context, run func(context.Context) error) error {
 	defer b.calls.Done()
 	bounded, cancel := context.WithTimeout(ctx, callWait)
 	defer cancel()
-	defer context.AfterFunc(b.open, cancel)()
+	defer b.onClose(cancel)()
 	err := run(bounded)
 	switch {
 	case err == nil:

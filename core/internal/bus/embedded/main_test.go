@@ -2,10 +2,13 @@ package embedded
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"gorm.io/gorm"
@@ -19,7 +22,15 @@ import (
 
 var cluster pgtest.Cluster
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(cluster.Exit)) }
+func TestMain(m *testing.M) {
+	if os.Getenv(victimEnv) != "" {
+		victim()
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(cluster.Exit))
+}
+
+// patience bounds every wait for what must come.
+const patience = time.Minute
 
 // place is an empty database. Each bus that is opened there is one more daemon's.
 type place struct {
@@ -84,6 +95,104 @@ func (b *Bus) die() {
 	b.mu.Unlock()
 	b.kill()
 	b.running.Wait()
+}
+
+var subscription = bus.Subscription{Module: "notify", Pattern: "blog.*"}
+
+// declared is a daemon with subscriptions of the module notify.
+func (p *place) declared(all ...bus.Subscription) *Bus {
+	p.t.Helper()
+	b := p.daemon()
+	require.NoError(p.t, b.Declare(p.t.Context(), "notify", all))
+	return b
+}
+
+// event is one of 256 bytes.
+func event(n int, key string) bus.Event {
+	return bus.Event{
+		ID: uuid.NewString(), Source: "/modules/blog", Type: "blog.made", Version: 1, Subject: fmt.Sprint(n), Key: key,
+		Time: time.Now().UTC(), Data: make([]byte, 256),
+	}
+}
+
+func events(n int, key ...string) []bus.Event {
+	all := make([]bus.Event, n)
+	for i := range all {
+		all[i] = event(i, "")
+		if len(key) > 0 {
+			all[i].Key = key[0]
+		}
+	}
+	return all
+}
+
+// consume runs until it is stopped, or the test ends.
+func consume(t testing.TB, b *Bus, s bus.Subscription, c bus.Consumer) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = b.Consume(ctx, s, c) // a bus that is closed says so
+	}()
+	stop = func() {
+		cancel()
+		<-done
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// receive hands over the number of each event.
+func receive(t testing.TB, b *Bus, s bus.Subscription) (numbers chan string) {
+	t.Helper()
+	numbers = make(chan string, 10000)
+	consume(t, b, s, bus.Consumer{Handle: func(_ context.Context, d bus.Delivery) bus.Verdict {
+		numbers <- d.Event.Subject
+		return bus.Ack()
+	}})
+	return numbers
+}
+
+// next is what comes next.
+func next[T any](t testing.TB, from <-chan T) T {
+	t.Helper()
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	select {
+	case what := <-from:
+		return what
+	case <-timeout.C:
+		require.FailNow(t, "nothing came")
+	}
+	panic("not reached")
+}
+
+// hold takes one delivery and keeps it until it is let go.
+func hold(t testing.TB, b *Bus, s bus.Subscription, v bus.Verdict) (taken <-chan bus.Delivery, let func()) {
+	t.Helper()
+	in := make(chan bus.Delivery, 10)
+	open, let := context.WithCancel(t.Context())
+	consume(t, b, s, bus.Consumer{Handle: func(_ context.Context, d bus.Delivery) bus.Verdict {
+		in <- d
+		<-open.Done()
+		return v
+	}})
+	return in, let
+}
+
+// rows counts what is stored.
+func rows(t testing.TB, b *Bus, table string) (n int) {
+	t.Helper()
+	require.NoError(t, b.db.Raw("SELECT COUNT(*) FROM "+table).Scan(&n).Error)
+	return n
+}
+
+// empty waits until nothing is stored.
+func empty(t testing.TB, b *Bus) {
+	t.Helper()
+	require.Eventually(t, func() bool { return rows(t, b, "bus_events")+rows(t, b, "bus_deliveries") == 0 },
+		patience, 10*time.Millisecond)
 }
 
 func TestBus(t *testing.T) {

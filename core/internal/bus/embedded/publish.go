@@ -18,7 +18,6 @@ type publication struct {
 	items  []item
 	failed map[string]bool // keys of which the same call has an event that was not taken
 	size   int
-	taken  bool // by the writer; guarded by the bus
 	done   chan struct{}
 }
 

@@ -184,11 +184,11 @@ func (t *turn) each(statement, parameter string, lanes map[lane]bool) (err error
 		if err := rows.Scan(&l.sub, &l.key, &state, &due); err != nil {
 			return err
 		}
-		switch {
-		case state == ready:
+		switch state {
+		case ready:
 			t.touch(l.sub, due)
 			continue
-		case state == dead:
+		case dead:
 			t.touch(deadLane, due)
 		}
 		if l.key != "" {
@@ -207,8 +207,8 @@ func (t *turn) promote(lanes map[lane]bool) error {
 	for l := range lanes {
 		keys = append(keys, []any{l.sub, l.key})
 	}
-	return t.each("UPDATE bus_deliveries SET state = 0 WHERE state = 1 AND (seq, sub) IN (SELECT (SELECT d.seq FROM bus_deliveries d "+
-		"WHERE d.sub = j.sub AND d.key = j.key AND d.key <> '' AND d.state < 3 ORDER BY d.seq LIMIT 1), j.sub FROM "+
+	return t.each("UPDATE bus_deliveries SET state = 0 WHERE state = 1 AND (seq, sub) IN (SELECT (SELECT d.seq FROM "+
+		"bus_deliveries d WHERE d.sub = j.sub AND d.key = j.key AND d.key <> '' AND d.state < 3 ORDER BY d.seq LIMIT 1), j.sub FROM "+
 		table(t.tx, "sub", "key$")+") RETURNING sub, key, state, due", values(keys), map[lane]bool{})
 }
 

@@ -181,7 +181,8 @@ func (t *turn) sweep() error {
 
 // heldBy finds what is held under a condition.
 func (t *turn) heldBy(condition string, args ...any) (found []left, err error) {
-	rows, err := t.tx.Raw("SELECT seq, sub, holder, state, cuts FROM bus_deliveries WHERE state IN (2, 4) AND "+condition, args...).Rows()
+	query := "SELECT seq, sub, holder, state, cuts FROM bus_deliveries WHERE state IN (2, 4) AND "
+	rows, err := t.tx.Raw(query+condition, args...).Rows()
 	if err != nil {
 		return nil, err
 	}

@@ -83,7 +83,7 @@ func (b *Bus) plan(away time.Time) (*work, time.Duration) {
 		b.planAsks(w, now, &next)
 		w.sweep = reached(&b.due.sweep, now, &next)
 		if reached(&b.due.look, now, &next) {
-			b.due.look = now.Add(lookEvery)
+			b.due.look = now.Add(b.o.look)
 			next = earlier(next, b.due.look)
 			w.sweep = true
 		}

@@ -214,7 +214,10 @@ type Database struct {
 	// Certificates, PEM, that the server's own must be signed by; empty = the system's. postgres only.
 	RootCertificates []byte `protobuf:"bytes,5,opt,name=root_certificates,json=rootCertificates,proto3" json:"root_certificates,omitempty"`
 	// The table that records which migrations have been applied, with its schema if it is not the module's own.
-	Ledger        string `protobuf:"bytes,6,opt,name=ledger,proto3" json:"ledger,omitempty"`
+	Ledger string `protobuf:"bytes,6,opt,name=ledger,proto3" json:"ledger,omitempty"`
+	// Whether the module publishes or handles events: then the tables platformd_outbox and platformd_inbox are there, and every
+	// commit must survive a power cut before it is acknowledged, or an event would be lost with it.
+	Events        bool `protobuf:"varint,7,opt,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -289,6 +292,13 @@ func (x *Database) GetLedger() string {
 		return x.Ledger
 	}
 	return ""
+}
+
+func (x *Database) GetEvents() bool {
+	if x != nil {
+		return x.Events
+	}
+	return false
 }
 
 type MigrateRequest struct {
@@ -851,14 +861,15 @@ const file_platform_module_v1_module_proto_rawDesc = "" +
 	"migrations\x12\x10\n" +
 	"\x03sdk\x18\x04 \x01(\tR\x03sdk\x12\x12\n" +
 	"\x04link\x18\x05 \x01(\rR\x04link\x12$\n" +
-	"\rsubscriptions\x18\x06 \x03(\tR\rsubscriptions\"\xbf\x01\n" +
+	"\rsubscriptions\x18\x06 \x03(\tR\rsubscriptions\"\xd7\x01\n" +
 	"\bDatabase\x12\x16\n" +
 	"\x06driver\x18\x01 \x01(\tR\x06driver\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12!\n" +
 	"\ftable_prefix\x18\x03 \x01(\tR\vtablePrefix\x12\x1b\n" +
 	"\tmax_conns\x18\x04 \x01(\x05R\bmaxConns\x12+\n" +
 	"\x11root_certificates\x18\x05 \x01(\fR\x10rootCertificates\x12\x16\n" +
-	"\x06ledger\x18\x06 \x01(\tR\x06ledger\"\xb0\x01\n" +
+	"\x06ledger\x18\x06 \x01(\tR\x06ledger\x12\x16\n" +
+	"\x06events\x18\a \x01(\bR\x06events\"\xb0\x01\n" +
 	"\x0eMigrateRequest\x128\n" +
 	"\bdatabase\x18\x01 \x01(\v2\x1c.platform.module.v1.DatabaseR\bdatabase\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12;\n" +

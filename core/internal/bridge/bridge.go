@@ -1,0 +1,158 @@
+// Package bridge stands between modules and the event bus. It hands each delivery to the module that subscribed, says what
+// becomes of it, and keeps what came to nothing; and it takes events out of the modules' outboxes and publishes them, whether or
+// not the module runs.
+//
+// Floor 4. It must not know how the bus keeps events, nor start modules.
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/platformd/platformd/core/internal/bus"
+	"github.com/platformd/platformd/core/internal/instance"
+)
+
+// Deps is what a Bridge needs.
+type Deps struct {
+	Bus       bus.Bus
+	Instances *instance.Registry
+	// Keep puts a dead letter where operators find it.
+	Keep func(context.Context, bus.DeadLetter) error
+	// Admit returns an event from a module's outbox as the module may publish it. An error says why it may not.
+	Admit func(module string, e bus.Event) (bus.Event, error)
+	// OpenOutbox opens the outbox of a module.
+	OpenOutbox func(ctx context.Context, module string) (Outbox, error)
+	// Metrics gets the counters; nil: nobody counts.
+	Metrics prometheus.Registerer
+	Log     hclog.Logger
+}
+
+// Module is what the bridge does for one module.
+type Module struct {
+	Name          string
+	Subscriptions []Subscription
+	// Outbox says that there may be events in the module's own database.
+	Outbox bool
+}
+
+// Subscription is what a module's manifest says about one.
+type Subscription struct {
+	Pattern string
+	// Version is the newest one of the events' data that the module knows.
+	Version     int
+	Concurrency int
+	Ordered     bool
+	Timeout     time.Duration // of one attempt
+	Attempts    int           // after so many the delivery dies
+}
+
+// Bridge is safe for concurrent use.
+type Bridge struct {
+	Deps
+	metrics *metrics
+
+	declared chan struct{} // closed when every module's subscriptions are: nothing may be published before
+
+	mu     sync.Mutex
+	relays map[string]*relay // by module
+}
+
+// New returns a bridge that does nothing before Run.
+func New(deps Deps) *Bridge {
+	if deps.Log == nil {
+		deps.Log = hclog.NewNullLogger()
+	}
+	return &Bridge{
+		Deps: deps, metrics: newMetrics(deps.Metrics), declared: make(chan struct{}), relays: map[string]*relay{},
+	}
+}
+
+// Run works for these modules until ctx ends, and returns when every delivery that had begun is finished. It is called once.
+func (b *Bridge) Run(ctx context.Context, modules []Module) {
+	var all, declaring sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() { b.keepDead(ctx) })
+	for _, m := range modules {
+		declaring.Add(1)
+		all.Go(func() { b.serve(ctx, m, sync.OnceFunc(declaring.Done)) })
+		if m.Outbox {
+			r := b.addRelay(m.Name)
+			all.Go(func() { r.run(ctx) })
+		}
+	}
+	declaring.Wait()
+	if ctx.Err() == nil {
+		close(b.declared)
+	}
+}
+
+// Publish is the bus's, once every subscription is declared: before, an event would not reach those that are not.
+func (b *Bridge) Publish(ctx context.Context, events []bus.Event) []error {
+	ctx, cancel := context.WithTimeout(ctx, publishWait)
+	defer cancel()
+	select {
+	case <-b.declared:
+		return b.Bus.Publish(ctx, events)
+	case <-ctx.Done():
+	}
+	errs := make([]error, len(events))
+	for i := range errs {
+		errs[i] = fmt.Errorf("the subscriptions are not declared yet: %w", bus.ErrUnavailable)
+	}
+	return errs
+}
+
+func (b *Bridge) addRelay(module string) *relay {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := newRelay(b, module)
+	b.relays[module] = r
+	return r
+}
+
+// Wake has the outbox of a module looked at now. It returns at once, and does nothing for a module without one.
+func (b *Bridge) Wake(module string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r := b.relays[module]; r != nil {
+		r.wake()
+	}
+}
+
+// Backlog tells how many events wait in the outbox of each module that has one.
+func (b *Bridge) Backlog() map[string]int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	backlog := make(map[string]int64, len(b.relays))
+	for name, r := range b.relays {
+		backlog[name] = r.backlog.Load()
+	}
+	return backlog
+}
+
+// keepDead moves dead letters from the bus to where operators find them.
+func (b *Bridge) keepDead(ctx context.Context) {
+	for again := b.newRetry(); ; {
+		err := b.Bus.DeadLetters(ctx, b.keep)
+		if ctx.Err() != nil || !again.wait(ctx, "collect dead letters", err) {
+			return
+		}
+	}
+}
+
+func (b *Bridge) keep(ctx context.Context, l bus.DeadLetter) error {
+	if err := b.Keep(ctx, l); err != nil {
+		return err
+	}
+	b.metrics.dead.WithLabelValues(l.Subscription, l.Failure.Reason).Inc()
+	b.Log.Warn("an event became a dead letter", "id", l.ID, "subscription", l.Subscription, "event", l.Event.ID, "type",
+		l.Event.Type, "reason", l.Failure.Reason, "attempts", l.Attempts, "error", l.Failure.Error,
+		"fix", "see what is wrong: platformd dlq show "+l.ID+"; then: platformd dlq retry "+l.ID)
+	return nil
+}

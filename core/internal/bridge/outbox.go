@@ -1,0 +1,110 @@
+package bridge
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/go-hclog"
+	"gorm.io/gorm"
+
+	"github.com/platformd/platformd/core/internal/storage"
+	"github.com/platformd/platformd/plugin-api/db/backend"
+	"github.com/platformd/platformd/plugin-api/db/outbox"
+)
+
+// relayLock is held by the session of the daemon that empties the outbox of a schema. The module's own role could take it too:
+// then its events wait, and nobody else's.
+const relayLock = "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '#relay', 0))"
+
+// databaseOutbox is an Outbox in a database.
+type databaseOutbox struct {
+	db    *gorm.DB // over the one connection that may hold the lock
+	ours  bool     // nobody else empties it
+	close func(context.Context) error
+}
+
+// ModuleOutbox opens the outbox of a module.
+func ModuleOutbox(ctx context.Context, s *storage.Storage, module string, log hclog.Logger) (Outbox, error) {
+	db, closeAll, err := s.OpenModule(ctx, module, log)
+	if err != nil {
+		return nil, err
+	}
+	return open(ctx, db, closeAll)
+}
+
+// CoreOutbox opens the platform's own, in the core's database.
+func CoreOutbox(ctx context.Context, db *gorm.DB) (Outbox, error) {
+	return open(ctx, db, func(context.Context) error { return nil })
+}
+
+func open(ctx context.Context, db *gorm.DB, closeAll func(context.Context) error) (Outbox, error) {
+	box := &databaseOutbox{db: db, ours: db.Name() == backend.SQLite, close: closeAll}
+	if box.ours {
+		return box, nil
+	}
+	if err := box.pin(ctx); err != nil {
+		return nil, errors.Join(err, closeAll(ctx))
+	}
+	return box, nil
+}
+
+// pin keeps to one connection: the lock belongs to it, and is gone when it breaks.
+func (b *databaseOutbox) pin(ctx context.Context) error {
+	pool, err := b.db.DB()
+	if err != nil {
+		return err
+	}
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("connect to the database of an outbox: %w", err)
+	}
+	pinned := b.db.Session(&gorm.Session{NewDB: true, Context: ctx})
+	pinned.Statement.ConnPool = conn
+	b.db = pinned
+	closeAll := b.close
+	b.close = func(ctx context.Context) error { return errors.Join(closeConn(conn), closeAll(ctx)) }
+	return nil
+}
+
+func closeConn(conn *sql.Conn) error {
+	if err := conn.Close(); err != nil && !errors.Is(err, sql.ErrConnDone) {
+		return err
+	}
+	return nil
+}
+
+// Next implements Outbox.
+func (b *databaseOutbox) Next(ctx context.Context, limit int) ([]Outgoing, int64, error) {
+	if !b.ours {
+		err := b.db.WithContext(ctx).Raw(relayLock).Scan(&b.ours).Error
+		if err != nil {
+			return nil, 0, fmt.Errorf("lock the outbox: %w", err)
+		}
+		if !b.ours {
+			return nil, 0, ErrElsewhere
+		}
+	}
+	rows, err := outbox.Next(ctx, b.db, limit)
+	if err != nil {
+		return nil, 0, err
+	}
+	events := make([]Outgoing, len(rows))
+	for i, row := range rows {
+		events[i] = Outgoing{Seq: row.Seq, Event: row.Event}
+	}
+	if len(rows) < limit {
+		return events, int64(len(rows)), nil
+	}
+	backlog, err := outbox.Pending(ctx, b.db)
+	return events, backlog.Rows, err
+}
+
+// Remove implements Outbox.
+func (b *databaseOutbox) Remove(ctx context.Context, seqs []int64) error {
+	return outbox.Remove(ctx, b.db, seqs)
+}
+
+// Close implements Outbox.
+func (b *databaseOutbox) Close(ctx context.Context) error { return b.close(ctx) }

@@ -1,0 +1,210 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync/atomic"
+	"time"
+
+	"github.com/platformd/platformd/core/internal/bus"
+)
+
+const (
+	// relayBatch is how many events are published at a time.
+	relayBatch = 256
+	// lookAnyway is how often an outbox is looked at though nobody said that there is something in it: whoever had put it there may
+	// have been killed before.
+	lookAnyway = 2 * time.Second
+	// outboxWait bounds what is asked of an outbox, publishWait the publishing of one batch.
+	outboxWait  = 10 * time.Second
+	publishWait = 30 * time.Second
+)
+
+// ErrElsewhere means that another daemon is emptying the outbox.
+var ErrElsewhere = errors.New("another daemon relays this outbox")
+
+// Outbox is where one module puts its events, in its own database. It is used by one goroutine.
+type Outbox interface {
+	// Next returns the oldest events, in the order they were put in, and how many there are in all. It is ErrElsewhere unless this
+	// daemon is the one who empties it, which it tries to become.
+	Next(ctx context.Context, limit int) (events []Outgoing, waiting int64, err error)
+	// Remove forgets events that have been published.
+	Remove(ctx context.Context, seqs []int64) error
+	Close(ctx context.Context) error
+}
+
+// Outgoing is an event with its place in the outbox.
+type Outgoing struct {
+	Seq   int64
+	Event bus.Event
+}
+
+// relay empties the outbox of one module.
+type relay struct {
+	bridge  *Bridge
+	module  string
+	woken   chan struct{} // holds one
+	backlog atomic.Int64
+}
+
+func newRelay(b *Bridge, module string) *relay {
+	return &relay{bridge: b, module: module, woken: make(chan struct{}, 1)}
+}
+
+func (r *relay) wake() {
+	select {
+	case r.woken <- struct{}{}:
+	default:
+	}
+}
+
+// run empties the outbox until ctx ends. When anything fails it begins anew, with a new connection: whatever broke the old one.
+func (r *relay) run(ctx context.Context) {
+	select {
+	case <-r.bridge.declared:
+	case <-ctx.Done():
+		return
+	}
+	for again := r.bridge.newRetry(); ctx.Err() == nil; {
+		err := r.session(ctx, func() { again.pauses.Reset() })
+		if errors.Is(err, ErrElsewhere) || errors.Is(err, fs.ErrNotExist) { // the module makes its database when it first starts
+			if !pause(ctx, lookAnyway) {
+				return
+			}
+			continue
+		}
+		if !again.wait(ctx, "relay the events of "+r.module, err) {
+			return
+		}
+	}
+}
+
+// session works with one opened outbox until something fails; well is called after whatever went well.
+func (r *relay) session(ctx context.Context, well func()) (err error) {
+	box, err := r.bridge.OpenOutbox(ctx, r.module)
+	if err != nil {
+		return fmt.Errorf("open the outbox: %w", err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outboxWait)
+		defer cancel()
+		err = errors.Join(err, box.Close(ctx))
+	}()
+	look := time.NewTicker(lookAnyway)
+	defer look.Stop()
+	for {
+		for {
+			n, err := r.batch(ctx, box)
+			if err != nil {
+				return err
+			}
+			well()
+			if n < relayBatch {
+				break
+			}
+		}
+		select {
+		case <-r.woken:
+		case <-look.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// batch publishes the oldest events. What could not be published stays, and so does what is behind it with the same key.
+func (r *relay) batch(ctx context.Context, box Outbox) (n int, err error) {
+	events, err := r.next(ctx, box)
+	if err != nil || len(events) == 0 {
+		return 0, err
+	}
+	admitted, refused, err := r.admit(ctx, events)
+	if err != nil {
+		return 0, err
+	}
+	list := make([]bus.Event, len(admitted))
+	for i, e := range admitted {
+		list[i] = e.Event
+	}
+	var errs []error
+	if len(list) > 0 {
+		publishing, cancel := context.WithTimeout(ctx, publishWait)
+		defer cancel()
+		errs = r.bridge.Bus.Publish(publishing, list)
+	}
+	done, failed := r.sort(admitted, errs)
+	if err := r.forget(ctx, box, append(done, refused...)); err != nil {
+		return 0, errors.Join(failed, err)
+	}
+	return len(events), failed
+}
+
+// admit sorts out what the module may not publish. Nobody waits for an answer that could say so: it becomes a dead letter.
+func (r *relay) admit(ctx context.Context, events []Outgoing) (admitted []Outgoing, refused []int64, err error) {
+	for _, e := range events {
+		allowed, why := r.bridge.Admit(r.module, e.Event)
+		if why == nil {
+			admitted = append(admitted, Outgoing{e.Seq, allowed})
+			continue
+		}
+		letter := bus.DeadLetter{
+			ID: fmt.Sprintf("outbox-%s-%d", r.module, e.Seq), Event: e.Event, At: time.Now().UTC(), Attempts: 1,
+			Failure: bus.Failure{Reason: bus.ReasonRefused, Error: why.Error()},
+		}
+		if err := r.bridge.keep(ctx, letter); err != nil {
+			return nil, nil, fmt.Errorf("keep a refused event: %w", err)
+		}
+		r.bridge.metrics.relayed.WithLabelValues(r.module, bus.ReasonRefused).Inc()
+		refused = append(refused, e.Seq)
+	}
+	return admitted, refused, nil
+}
+
+func (r *relay) forget(ctx context.Context, box Outbox, seqs []int64) error {
+	if len(seqs) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outboxWait)
+	defer cancel()
+	if err := box.Remove(ctx, seqs); err != nil {
+		return fmt.Errorf("forget %d published events: %w", len(seqs), err)
+	}
+	r.backlog.Add(-int64(len(seqs)))
+	return nil
+}
+
+func (r *relay) next(ctx context.Context, box Outbox) ([]Outgoing, error) {
+	ctx, cancel := context.WithTimeout(ctx, outboxWait)
+	defer cancel()
+	events, waiting, err := box.Next(ctx, relayBatch)
+	if err == nil {
+		r.backlog.Store(waiting)
+	}
+	return events, err
+}
+
+// sort finds the events that may be forgotten: those that are published, and those that nobody wants or ever could.
+func (r *relay) sort(events []Outgoing, errs []error) (done []int64, failed error) {
+	relayed := r.bridge.metrics.relayed
+	for i, e := range events {
+		var err error
+		if errs != nil {
+			err = errs[i]
+		}
+		switch {
+		case err == nil:
+			relayed.WithLabelValues(r.module, "published").Inc()
+		case errors.Is(err, bus.ErrUnroutable):
+			relayed.WithLabelValues(r.module, "unwanted").Inc()
+		default:
+			if failed == nil {
+				failed = fmt.Errorf("publish event %s of type %s: %w", e.Event.ID, e.Event.Type, err)
+			}
+			continue
+		}
+		done = append(done, e.Seq)
+	}
+	return done, failed
+}
