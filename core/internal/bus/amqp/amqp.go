@@ -83,6 +83,7 @@ type Bus struct {
 	slots                 chan struct{} // one for each event on its way
 	tails                 tails
 	declaring             chan struct{} // held by whoever declares: one at a time
+	making                sync.Mutex    // held by whoever makes queues
 	consumers             consumers
 }
 

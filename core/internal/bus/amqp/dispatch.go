@@ -262,9 +262,9 @@ func (d *dispatcher) count(all *had) {
 	for l := range d.live {
 		for _, w := range l.works {
 			switch {
-			case w.in.isLost(): // it is on its way back
 			case w.running:
 				all.InFlight++
+			case w.in.isLost(): // it is on its way back
 			case w.due.After(now):
 				all.Waiting++
 			default:

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
+	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 	"golang.org/x/sync/errgroup"
@@ -24,6 +26,7 @@ const (
 	consumerTimeout = 24 * 60 * 60 * 1000 // ms
 
 	declareAtOnce = 4
+	lockPause     = 40 * time.Millisecond // give or take half of it
 )
 
 // Declare implements bus.Bus.
@@ -216,8 +219,46 @@ func (b *Bus) establishBase(s *session) error {
 	})
 }
 
-// establish makes what each of the subscriptions needs.
+// establish makes what each of the subscriptions needs. No other daemon does so at the same time: the broker says of a quorum queue
+// that is just being made that it is there, and then refuses what is published to it.
 func (b *Bus) establish(s *session, subscriptions []bus.Subscription) error {
+	if len(subscriptions) == 0 {
+		return nil
+	}
+	b.making.Lock()
+	defer b.making.Unlock()
+	if err := b.lock(s); err != nil {
+		return err
+	}
+	return errors.Join(b.establishAll(s, subscriptions), b.unlock(s))
+}
+
+// lock waits until no other connection makes queues. The lock is a queue that only one connection may have, and that goes with it.
+func (b *Bus) lock(s *session) error {
+	for began := time.Now(); ; {
+		err := onChannel(s, func(ch *amqp091.Channel) error {
+			_, err := ch.QueueDeclare(b.names.lock(), false, false, true, false, nil)
+			return err
+		})
+		var refused *amqp091.Error
+		if !errors.As(err, &refused) || refused.Code != amqp091.ResourceLocked {
+			return explain("queue", b.names.lock(), err)
+		}
+		if time.Since(began) > callWait || s.isLost() {
+			return fmt.Errorf("another daemon is making queues, for long (fix: see in its log why, and try again): %w", err)
+		}
+		rest(b.running, lockPause/2+rand.N(lockPause))
+	}
+}
+
+func (b *Bus) unlock(s *session) error {
+	return onChannel(s, func(ch *amqp091.Channel) error {
+		_, err := ch.QueueDelete(b.names.lock(), false, false, false)
+		return err
+	})
+}
+
+func (b *Bus) establishAll(s *session, subscriptions []bus.Subscription) error {
 	var all errgroup.Group
 	all.SetLimit(declareAtOnce)
 	for _, subscription := range subscriptions {
