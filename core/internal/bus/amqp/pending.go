@@ -21,8 +21,8 @@ type had struct {
 	Ready, Waiting, InFlight int64
 }
 
-// Pending implements bus.Bus. What is with another daemon is known if that daemon answers. Deliveries move while they are counted:
-// a subscription that seems to have none is looked at once more.
+// Pending implements bus.Bus. What is with another daemon is known if that daemon answers. Deliveries move while they are
+// counted: a subscription that seems to have none is looked at once more.
 func (b *Bus) Pending(ctx context.Context) (map[string]bus.Backlog, error) {
 	ctx, leave, err := b.enterBounded(ctx)
 	if err != nil {

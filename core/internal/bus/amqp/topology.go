@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
-	"slices"
-	"sync"
 	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
@@ -28,125 +25,6 @@ const (
 	declareAtOnce = 4
 	lockPause     = 40 * time.Millisecond // give or take half of it
 )
-
-// Declare implements bus.Bus.
-func (b *Bus) Declare(ctx context.Context, module string, subscriptions []bus.Subscription) error {
-	for _, s := range subscriptions {
-		if err := bus.CheckPattern(s.Pattern); err != nil {
-			return fmt.Errorf("subscriptions of module %s: %w", module, err)
-		}
-		if s.Module != module {
-			return fmt.Errorf("subscription %s is not of module %s (fix: declare each module's own)", s.ID(), module)
-		}
-	}
-	ctx, leave, err := b.enterBounded(ctx)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	select {
-	case b.declaring <- struct{}{}:
-		defer func() { <-b.declaring }()
-	case <-ctx.Done():
-		return b.ended(ctx, nil)
-	}
-	if err := b.declare(ctx, module, subscriptions); err != nil {
-		return fmt.Errorf("declare the subscriptions of module %s: %w", module, err)
-	}
-	return nil
-}
-
-// declare writes into the ledger before it makes or removes anything, so that whenever it is killed, no queue is forgotten, and
-// no daemon that consumed one makes it again.
-func (b *Bus) declare(ctx context.Context, module string, wanted []bus.Subscription) error {
-	before, err := b.ledger(ctx)
-	if err != nil {
-		return err
-	}
-	var changed, going []Entry
-	for _, s := range wanted {
-		if e := (Entry{Subscription: s}); !slices.Contains(before, e) {
-			changed = append(changed, e)
-		}
-	}
-	for _, e := range before {
-		if e.Module == module && !has(wanted, e.Subscription) {
-			e.Going = true
-			going = append(going, e)
-		}
-	}
-	if changed = append(changed, going...); len(changed) > 0 {
-		if err := b.o.Ledger.Put(ctx, changed); err != nil {
-			return fmt.Errorf("remember them: %w", err)
-		}
-	}
-	if err := b.onBroker(ctx, func(s *session) error { return b.establish(s, wanted) }); err != nil || len(going) == 0 {
-		return err
-	}
-	if err := b.onBroker(ctx, func(s *session) error { return b.remove(s, going) }); err != nil {
-		return err
-	}
-	if err := b.o.Ledger.Remove(ctx, going); err != nil {
-		return fmt.Errorf("forget those that are gone: %w", err)
-	}
-	return nil
-}
-
-func has(subscriptions []bus.Subscription, s bus.Subscription) bool {
-	return slices.ContainsFunc(subscriptions, func(other bus.Subscription) bool { return other.ID() == s.ID() })
-}
-
-func (b *Bus) ledger(ctx context.Context) ([]Entry, error) {
-	all, err := b.o.Ledger.All(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read which subscriptions there are: %w", err)
-	}
-	return all, nil
-}
-
-// subscriptions are those of all modules.
-func (b *Bus) subscriptions(ctx context.Context) (all []bus.Subscription, err error) {
-	entries, err := b.ledger(ctx)
-	for _, e := range entries {
-		if !e.Going {
-			all = append(all, e.Subscription)
-		}
-	}
-	return all, err
-}
-
-// ownLedger is the Ledger of a bus that has none.
-type ownLedger struct {
-	mu   sync.Mutex
-	rows map[string]Entry
-}
-
-// All implements Ledger.
-func (l *ownLedger) All(context.Context) ([]Entry, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Collect(maps.Values(l.rows)), nil
-}
-
-// Put implements Ledger.
-func (l *ownLedger) Put(_ context.Context, entries []Entry) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, e := range entries {
-		l.rows[e.ID()] = e
-	}
-	return nil
-}
-
-// Remove implements Ledger.
-func (l *ownLedger) Remove(_ context.Context, entries []Entry) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, e := range entries {
-		delete(l.rows, e.ID())
-	}
-	return nil
-}
 
 // onBroker does something on the consuming connection, again if it is lost meanwhile. A broker that is short of something reads
 // nothing at all from a connection that publishes.
@@ -172,12 +50,6 @@ func (b *Bus) onBroker(ctx context.Context, do func(*session) error) error {
 		case <-ctx.Done():
 		}
 	}
-}
-
-// wanted tells whether a subscription is still one: what was removed, perhaps by another daemon, is not made again.
-func (b *Bus) wanted(ctx context.Context, s bus.Subscription) (bool, error) {
-	all, err := b.subscriptions(ctx)
-	return has(all, s), err
 }
 
 // prepareConsuming makes on a new connection what must be there to be bound to.
@@ -219,8 +91,8 @@ func (b *Bus) establishBase(s *session) error {
 	})
 }
 
-// establish makes what each of the subscriptions needs. No other daemon does so at the same time: the broker says of a quorum queue
-// that is just being made that it is there, and then refuses what is published to it.
+// establish makes what each of the subscriptions needs. No other daemon does so at the same time: the broker says of a quorum
+// queue that is just being made that it is there, and then refuses what is published to it.
 func (b *Bus) establish(s *session, subscriptions []bus.Subscription) error {
 	if len(subscriptions) == 0 {
 		return nil
@@ -233,7 +105,8 @@ func (b *Bus) establish(s *session, subscriptions []bus.Subscription) error {
 	return errors.Join(b.establishAll(s, subscriptions), b.unlock(s))
 }
 
-// lock waits until no other connection makes queues. The lock is a queue that only one connection may have, and that goes with it.
+// lock waits until no other connection makes queues. The lock is a queue that one connection at a time may have, and that goes
+// with it.
 func (b *Bus) lock(s *session) error {
 	for began := time.Now(); ; {
 		err := onChannel(s, func(ch *amqp091.Channel) error {
