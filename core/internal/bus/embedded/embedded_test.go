@@ -232,26 +232,32 @@ func TestAMissedNotification(t *testing.T) {
 	empty(t, b)
 }
 
-// A consumer that has work before it and gets stuck lets others have it.
+// Consumers that have work before them and get stuck let others have it.
 func TestStuck(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, p *place) {
-		a, b := p.declared(subscription), p.daemon()
-		const quick, all = 100, 400
+		const quick, all = 100, 300
+		subscriptions := []bus.Subscription{subscription, {Module: "notify", Pattern: "blog.made"}}
+		a, b := p.declared(subscriptions...), p.daemon()
 		require.Nil(t, a.Publish(t.Context(), events(all)))
-		var count atomic.Int64
-		stuck := make(chan struct{}, 1)
-		consume(t, a, subscription, bus.Consumer{Handle: func(_ context.Context, _ bus.Delivery) bus.Verdict {
-			if count.Add(1) > quick {
-				stuck <- struct{}{}
-				<-t.Context().Done()
-			}
-			return bus.Ack()
-		}})
+		stuck := make(chan struct{}, 2)
+		for _, s := range subscriptions {
+			var count atomic.Int64
+			consume(t, a, s, bus.Consumer{Handle: func(context.Context, bus.Delivery) bus.Verdict {
+				if count.Add(1) > quick {
+					stuck <- struct{}{}
+					<-t.Context().Done()
+				}
+				return bus.Ack()
+			}})
+		}
 		next(t, stuck)
-		got := receive(t, b, subscription)
-		for range all - quick - 1 {
-			next(t, got)
+		next(t, stuck)
+		for _, s := range subscriptions {
+			got := receive(t, b, s)
+			for range all - quick - 1 {
+				next(t, got)
+			}
 		}
 	})
 }

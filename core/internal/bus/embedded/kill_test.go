@@ -142,10 +142,9 @@ func TestTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	var own pgtest.Cluster
 	t.Cleanup(func() { require.NoError(t, own.Stop()) })
-	p := &place{t: t}
 	url := own.Database(t, pgtest.CreateRole)
 	db := core(t, storage.Options{DataDir: t.TempDir(), URL: config.SecretURL(url), MaxConns: 3})
-	b, err := New(t.Context(), db, p.o)
+	b, err := New(t.Context(), db, Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	require.NoError(t, b.Declare(t.Context(), "notify", []bus.Subscription{subscription}))

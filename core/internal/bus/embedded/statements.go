@@ -22,8 +22,13 @@ const (
 	orderedLock = 0x706c6174         // "plat"
 )
 
-// begin reads the clock, and on PostgreSQL locks the subscriptions. A daemon whose machine has gone must not keep that lock until
-// TCP notices.
+// settings are PostgreSQL's for one transaction. A daemon whose machine has gone must not keep locks until TCP notices. And each
+// statement goes by an index: a plan that was made while a queue was empty would read all of it when it is long.
+const settings = "set_config('enable_seqscan', 'off', true) || set_config('enable_hashjoin', 'off', true) || " +
+	"set_config('enable_mergejoin', 'off', true) || set_config('jit', 'off', true) || " +
+	"set_config('idle_in_transaction_session_timeout', '10s', true)"
+
+// begin reads the clock, and on PostgreSQL locks the subscriptions.
 func begin(tx *gorm.DB, exclusive bool) (now int64, err error) {
 	if tx.Name() != backend.PostgreSQL {
 		return time.Now().UnixMicro(), nil // whoever writes is alone
@@ -33,7 +38,7 @@ func begin(tx *gorm.DB, exclusive bool) (now int64, err error) {
 		lock = "pg_advisory_xact_lock"
 	}
 	err = tx.Raw("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint) AS now, "+
-		"set_config('idle_in_transaction_session_timeout', '10s', true), CAST("+lock+"(?) AS text)", routesLock).
+		settings+", CAST("+lock+"(?) AS text)", routesLock).
 		Row().Scan(&now, new(string), new(string))
 	return now, err
 }
@@ -163,9 +168,9 @@ func (t *turn) change(rest [][]any, lanes map[lane]bool) error {
 	if len(rest) == 0 {
 		return nil
 	}
-	return t.each("UPDATE bus_deliveries SET state = jstate, due = jdue, holder = 0, attempts = attempts + more, cuts = cuts + cut, "+
-		"died_at = CASE WHEN died > 0 THEN died ELSE died_at END, reason = CASE WHEN died > 0 THEN jreason ELSE reason END, "+
-		"error = CASE WHEN died > 0 THEN jerror ELSE error END FROM "+
+	return t.each("UPDATE bus_deliveries SET state = jstate, due = jdue, holder = 0, attempts = attempts + more, "+
+		"cuts = cuts + cut, died_at = CASE WHEN died > 0 THEN died ELSE died_at END, "+
+		"reason = CASE WHEN died > 0 THEN jreason ELSE reason END, error = CASE WHEN died > 0 THEN jerror ELSE error END FROM "+
 		table(t.tx, "jseq", "jsub", "jholder", "jstate", "jdue", "more", "cut", "died", "jreason$", "jerror$")+
 		" WHERE seq = jseq AND sub = jsub AND holder = jholder RETURNING sub, key, state, due", values(rest), lanes)
 }
@@ -207,15 +212,15 @@ func (t *turn) promote(lanes map[lane]bool) error {
 	for l := range lanes {
 		keys = append(keys, []any{l.sub, l.key})
 	}
-	return t.each("UPDATE bus_deliveries SET state = 0 WHERE state = 1 AND (seq, sub) IN (SELECT (SELECT d.seq FROM "+
+	return t.each("UPDATE bus_deliveries SET state = 0 WHERE +state = 1 AND (seq, sub) IN (SELECT (SELECT d.seq FROM "+
 		"bus_deliveries d WHERE d.sub = j.sub AND d.key = j.key AND d.key <> '' AND d.state < 3 ORDER BY d.seq LIMIT 1), j.sub FROM "+
 		table(t.tx, "sub", "key$")+") RETURNING sub, key, state, due", values(keys), map[lane]bool{})
 }
 
 // removeDeliveries removes what is not dead of a subscription. Nobody else publishes or settles meanwhile.
 func removeDeliveries(tx *gorm.DB, sub int64) error {
-	err := tx.Exec("DELETE FROM bus_events WHERE seq IN (SELECT seq FROM bus_deliveries WHERE sub = ? AND state < 3) AND NOT EXISTS "+
-		"(SELECT 1 FROM bus_deliveries d WHERE d.seq = bus_events.seq AND d.sub <> ?)", sub, sub).Error
+	err := tx.Exec("DELETE FROM bus_events WHERE seq IN (SELECT seq FROM bus_deliveries WHERE sub = ? AND state < 3) "+
+		"AND NOT EXISTS (SELECT 1 FROM bus_deliveries d WHERE d.seq = bus_events.seq AND d.sub <> ?)", sub, sub).Error
 	if err != nil {
 		return err
 	}

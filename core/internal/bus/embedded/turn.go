@@ -77,7 +77,8 @@ func (t *turn) begin() (err error) {
 
 func (t *turn) loadRoutes() error {
 	var all []*route
-	if err := t.tx.Raw("SELECT id, kind, name, module, pattern, ordered, owner FROM bus_subscriptions").Scan(&all).Error; err != nil {
+	err := t.tx.Raw("SELECT id, kind, name, module, pattern, ordered, owner FROM bus_subscriptions").Scan(&all).Error
+	if err != nil {
 		return err
 	}
 	for _, r := range all {

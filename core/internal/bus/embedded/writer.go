@@ -75,7 +75,7 @@ func (b *Bus) plan(away time.Time) (*work, time.Duration) {
 	if wait := away.Sub(now); wait > 0 && len(b.publishes) == 0 { // who publishes wants an answer
 		return nil, wait
 	}
-	w, next := &work{settles: b.settles, gone: b.gone, doubt: b.due.doubt}, now.Add(idle)
+	w, next := &work{gone: b.gone, doubt: b.due.doubt}, now.Add(idle)
 	w.publishes = b.takePublishes()
 	if b.closed {
 		w.last = len(b.consumers) == 0
@@ -91,7 +91,7 @@ func (b *Bus) plan(away time.Time) (*work, time.Duration) {
 	if b.holds() {
 		w.renew = reached(&b.due.renew, now, &next)
 	}
-	b.settles, b.gone, b.due.doubt = nil, nil, false
+	w.settles, b.settles, b.gone, b.due.doubt = b.settles, nil, nil, false
 	if len(w.publishes)+len(w.settles)+len(w.gone) > 0 || w.renew || w.sweep || w.doubt || w.last {
 		return w, 0
 	}
@@ -147,7 +147,6 @@ func (b *Bus) planAsks(w *work, now time.Time, next *time.Time) {
 		if stuck := c.began.Add(stuckAfter); len(c.queue) > 0 && reached(&stuck, now, next) {
 			c.mean = time.Minute
 			b.giveBack(c)
-			w.settles, b.settles = b.settles, nil
 		}
 		if room := c.room(); room > 0 && !c.stopped {
 			w.asks = append(w.asks, &ask{c: c, room: room, look: c.look, overdue: c.overdue})
@@ -171,7 +170,11 @@ func (b *Bus) holds() bool {
 
 // do does the work in one transaction, and tells everybody.
 func (b *Bus) do(w *work) error {
-	ctx, cancel := context.WithTimeout(b.alive, turnWait)
+	wait := turnWait
+	if w.last {
+		wait = closeWait
+	}
+	ctx, cancel := context.WithTimeout(b.alive, wait)
 	defer cancel()
 	for {
 		t := newTurn(b, w)
