@@ -26,7 +26,9 @@ import (
 func (d *daemon) openBus(ctx context.Context) (err error) {
 	core := d.storage.Core()
 	if d.config.Events.URL == "" {
-		d.bus, err = embedded.New(ctx, core, embedded.Options{Log: d.log.Named("bus")})
+		d.bus, err = embedded.New(ctx, core, embedded.Options{
+			Daemon: d.storage.DaemonID(), Log: d.log.Named("bus"),
+		})
 		d.busName = "embedded"
 	} else {
 		d.bus, err = d.openBroker(ctx)
