@@ -1,5 +1,6 @@
 // Package amqp is the event bus over RabbitMQ, 3.10 or later: a topic exchange, a quorum queue for each subscription, and
-// queues in which what must be tried again waits. doc.go says what there is on the broker, and why.
+// queues in which what must be tried again waits. names.go says what there is on the broker; why it is so is written in
+// docs/decisions/0023-events-over-rabbitmq.md.
 //
 // Floor 2. It must not decide what becomes of a delivery, and never deletes a queue for having other arguments than it wants.
 package amqp
@@ -46,8 +47,8 @@ type Options struct {
 }
 
 // A Ledger remembers the subscriptions of all modules, for all daemons of an installation and beyond their ends: a broker cannot
-// be asked which queues it has, so those of a subscription that is gone are only found by what is written here. It is a table with
-// a row for each Subscription.ID; its methods are safe for concurrent use, by several daemons too.
+// be asked which queues it has, so those of a subscription that is gone are found only by what is written here. It is a table
+// with a row for each Subscription.ID; its methods are safe for concurrent use, by several daemons too.
 type Ledger interface {
 	All(ctx context.Context) ([]Entry, error)
 	// Put writes rows; one that is there is overwritten.
@@ -82,8 +83,11 @@ type Bus struct {
 	slots                 chan struct{} // one for each event on its way
 	tails                 tails
 	declaring             chan struct{} // held by whoever declares: one at a time
+	making                sync.Mutex    // held by whoever makes queues
 	consumers             consumers
 }
+
+var _ bus.Bus = (*Bus)(nil)
 
 var prefixForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
 
@@ -104,7 +108,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	b.consumers.running = map[*dispatcher]string{}
 	outages := &outages{log: o.Log, address: address(o.URL)}
 	b.publishing = newLine("publish", outages, b.preparePublishing)
-	b.consuming = newLine("consume", outages, nil)
+	b.consuming = newLine("consume", outages, b.prepareConsuming)
 	for _, l := range []*line{b.publishing, b.consuming} {
 		b.workers.Go(func() { l.run(b.running, &b.o) })
 	}

@@ -167,7 +167,8 @@ func (s *settler) release(w *work) fate {
 	if s.of.Ordered {
 		return fate{again: true, next: note{attempt: w.attempt, due: time.Now().Add(releasePause)}}
 	}
-	return s.move(w, &parcel{key: s.bus.names.queue(s.of), message: again(&w.message, amqp091.Table{headerAttempt: int64(w.attempt)})})
+	headers := amqp091.Table{headerAttempt: int64(w.attempt)}
+	return s.move(w, &parcel{key: s.bus.names.queue(s.of), message: again(&w.message, headers)})
 }
 
 // releasePause keeps one who releases a delivery again and again from doing nothing else.
@@ -188,8 +189,9 @@ const maxError = 4 << 10
 // letter is the message of a dead letter.
 func (s *settler) letter(w *work, why bus.Failure) *parcel {
 	now := time.Now().UTC().Format(time.RFC3339Nano)
+	text := strings.ToValidUTF8(why.Error[:min(len(why.Error), maxError)], "\uFFFD")
 	return &parcel{key: s.bus.names.dead(), message: again(&w.message, amqp091.Table{
-		headerSubscription: s.of.ID(), headerReason: why.Reason, headerError: strings.ToValidUTF8(why.Error[:min(len(why.Error), maxError)], "\uFFFD"),
+		headerSubscription: s.of.ID(), headerReason: why.Reason, headerError: text,
 		headerAttempt: int64(w.attempt), headerDied: now, headerLetter: letterID(s.of.ID(), &w.message, now),
 	})}
 }

@@ -28,7 +28,7 @@ func (b *Bus) DeadLetters(ctx context.Context, keep func(context.Context, bus.De
 	d := newDispatcher(1, newMemory())
 	d.lane = func(*amqp091.Delivery) string { return "" }
 	d.handle = func(w *work) fate {
-		if err := keep(called, b.read(&w.message)); err != nil {
+		if err := keep(called, b.read(called, &w.message)); err != nil {
 			b.o.Log.Debug("a dead letter could not be kept, and comes again", "error", err)
 			pause := min(firstKept<<min(w.attempt-attempt(&w.message), 20), lastKept)
 			return fate{again: true, next: note{attempt: w.attempt + 1, due: time.Now().Add(pause)}}
@@ -47,7 +47,7 @@ func (b *Bus) DeadLetters(ctx context.Context, keep func(context.Context, bus.De
 }
 
 // read is the letter of a message.
-func (b *Bus) read(m *amqp091.Delivery) bus.DeadLetter {
+func (b *Bus) read(ctx context.Context, m *amqp091.Delivery) bus.DeadLetter {
 	e, _ := decode(m) // as far as it can be
 	letter := bus.DeadLetter{
 		ID: plain(m.Headers[headerLetter]), Subscription: plain(m.Headers[headerSubscription]), Event: e, Attempts: attempt(m),
@@ -57,18 +57,29 @@ func (b *Bus) read(m *amqp091.Delivery) bus.DeadLetter {
 		letter.At = at.UTC()
 	}
 	if letter.ID == "" {
-		b.readAbandoned(m, &letter)
+		b.readAbandoned(ctx, m, &letter)
 	}
 	return letter
 }
 
 // readAbandoned reads a letter that the broker wrote.
-func (b *Bus) readAbandoned(m *amqp091.Delivery, letter *bus.DeadLetter) {
+func (b *Bus) readAbandoned(ctx context.Context, m *amqp091.Delivery, letter *bus.DeadLetter) {
 	queue, died, why := lastDeath(m.Headers)
-	letter.Subscription, letter.At = b.names.subscription(queue), died
+	letter.Subscription, letter.At = b.whose(ctx, queue), died
 	letter.Failure = bus.Failure{Reason: bus.ReasonAbandoned, Error: "whoever had it was killed or cut off more than " +
 		strconv.Itoa(deliveryLimit) + " times; the broker says: " + why + " (fix: see why in the log, then retry it)"}
 	letter.ID = letterID(letter.Subscription, m, died.Format(time.RFC3339))
+}
+
+// whose is the ID of the subscription that a queue is of.
+func (b *Bus) whose(ctx context.Context, queue string) string {
+	all, _ := b.subscriptions(ctx) // if they cannot be read, the name says it, unless it was too long
+	for _, s := range all {
+		if b.names.queue(s) == queue {
+			return s.ID()
+		}
+	}
+	return b.names.subscription(queue)
 }
 
 // lastDeath reads the header x-death, whose first entry is of the queue that a message left last.

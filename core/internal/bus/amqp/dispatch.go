@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -57,10 +58,10 @@ func newDispatcher(limit int, m *memory) *dispatcher {
 	}
 }
 
-// arrive takes a delivery.
-func (d *dispatcher) arrive(in *intake, m *amqp091.Delivery) {
-	if m.Redelivered && d.held != nil && !in.informed {
-		if in.informed = d.inform(in); !in.informed {
+// arrive takes a delivery. Before the first of an intake it learns what others knew.
+func (d *dispatcher) arrive(ctx context.Context, in *intake, m *amqp091.Delivery) {
+	if d.held != nil && !in.informed {
+		if in.informed = d.inform(ctx, in); !in.informed {
 			return // it comes again, on another intake
 		}
 	}
@@ -68,17 +69,15 @@ func (d *dispatcher) arrive(in *intake, m *amqp091.Delivery) {
 	defer d.mu.Unlock()
 	id := identity(m)
 	w := &work{id: id, key: id, message: *m, in: in, note: note{attempt: attempt(m)}}
-	if m.Redelivered {
-		if old := d.moving[w.id]; old != nil && old.in.isLost() {
-			old.in, old.message.DeliveryTag = in, m.DeliveryTag
+	if old := d.moving[w.id]; old != nil && old.in.isLost() {
+		old.in, old.message.DeliveryTag = in, m.DeliveryTag
+		return
+	}
+	if n, known := d.memory.recall(w.id); known {
+		if n.settled && in.ack(m.DeliveryTag) {
 			return
 		}
-		if n, known := d.memory.recall(w.id); known {
-			if n.settled && in.ack(m.DeliveryTag) {
-				return
-			}
-			w.note = n
-		}
+		w.note = n
 	}
 	l := d.laneOf(d.lane(m))
 	l.works = append(l.works, w)
@@ -88,9 +87,9 @@ func (d *dispatcher) arrive(in *intake, m *amqp091.Delivery) {
 }
 
 // inform learns what other consumers wrote down before what they had came to this one. It reports whether it could.
-func (d *dispatcher) inform(in *intake) bool {
-	for !in.isLost() {
-		notes, err := d.held.read(in.session)
+func (d *dispatcher) inform(ctx context.Context, in *intake) bool {
+	for !in.isLost() && ctx.Err() == nil {
+		notes, err := within(ctx, d.held.bus, func() (map[string]note, error) { return d.held.read(in.session) }, nil)
 		if err == nil {
 			for id, n := range notes {
 				d.memory.learn(id, n)
@@ -101,7 +100,7 @@ func (d *dispatcher) inform(in *intake) bool {
 			return true
 		}
 		d.held.bus.o.Log.Debug("trying again", "error", err)
-		rest(d.held.bus.running, firstPause)
+		rest(ctx, firstPause)
 	}
 	return false
 }
@@ -148,10 +147,10 @@ func (d *dispatcher) pump() {
 	for !d.ended && len(d.ready) > 0 && len(d.moving) < d.limit {
 		l := d.ready[0]
 		d.ready = d.ready[1:]
-		w := l.works[0]
-		if w.in.isLost() { // lose is about to forget it
+		if len(l.works) == 0 || l.works[0].running || l.works[0].in.isLost() { // lose is about to forget it
 			continue
 		}
+		w := l.works[0]
 		for d.moving[w.key] != nil { // published twice under one name
 			w.key += "'"
 		}
@@ -168,11 +167,11 @@ func (d *dispatcher) run(l *lane, w *work) {
 	delete(d.moving, w.key)
 	w.running = false
 	switch {
-	case f.left:
-		l.works = l.works[1:]
-	case f.again:
-		w.note = f.next
-		if w.in.isLost() {
+	case f.left, f.again:
+		if f.again {
+			w.note = f.next
+		}
+		if w.in.isLost() { // else it stays where it is; it may have come again meanwhile
 			d.forsake(w)
 			l.works = l.works[1:]
 		}
@@ -263,9 +262,9 @@ func (d *dispatcher) count(all *had) {
 	for l := range d.live {
 		for _, w := range l.works {
 			switch {
-			case w.in.isLost(): // it is on its way back
 			case w.running:
 				all.InFlight++
+			case w.in.isLost(): // it is on its way back
 			case w.due.After(now):
 				all.Waiting++
 			default:

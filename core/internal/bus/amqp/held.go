@@ -17,9 +17,9 @@ const heldFor = 7 * 24 * 60 * 60 * 1000
 // sweepAfter is how many notes that are of no use any more may lie in the queue.
 const sweepAfter = 64
 
-// held has notes of what is tried again of an ordered subscription. Its deliveries stay where they are, so that those of their key
-// stay behind them; when and as which attempt each is due stands in a queue of its own, which nobody consumes. Whoever is given
-// deliveries that another consumer had reads all of it first.
+// held has notes of what is tried again of an ordered subscription. Its deliveries stay where they are, so that those of their
+// key stay behind them; when and as which attempt each is due stands in a queue of its own, which nobody consumes. Whoever is
+// given deliveries, perhaps those that another consumer had, reads all of it first.
 type held struct {
 	bus *Bus
 	of  bus.Subscription

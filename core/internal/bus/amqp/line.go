@@ -29,7 +29,7 @@ type session struct {
 
 	// Of the publishing connection.
 	publisher *publisher
-	copies    *amqp091.Channel
+	unsure    *amqp091.Channel // for what may be lost
 }
 
 // kill ends a session at once, for whoever waits for it, too.
@@ -48,7 +48,7 @@ func (s *session) isLost() bool {
 type line struct {
 	name    string
 	outages *outages
-	prepare func(context.Context, *session) error // before anybody gets it; may be nil
+	prepare func(context.Context, *session) error // before anybody gets it
 
 	mu  sync.Mutex
 	now *session
@@ -171,9 +171,6 @@ func (l *line) connect(ctx context.Context, o *Options) (*session, error) {
 			s.socket.blame(err)
 		}
 	}()
-	if l.prepare == nil {
-		return s, nil
-	}
 	stop := context.AfterFunc(ctx, s.kill)
 	defer stop()
 	if err := l.prepare(ctx, s); err != nil {

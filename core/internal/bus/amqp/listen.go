@@ -41,7 +41,7 @@ type listener struct {
 	prefetch int
 	open     func(context.Context, *amqp091.Channel) (queue string, err error)
 	begin    func(*intake)
-	arrive   func(*intake, *amqp091.Delivery)
+	arrive   func(context.Context, *intake, *amqp091.Delivery)
 	lose     func(*intake) // what came on it and is not settled comes again, or is with somebody else
 	// end is called once, when ctx has ended: what is being handled is waited for. in is nil if there is no connection.
 	end func(in *intake)
@@ -104,7 +104,7 @@ func (b *Bus) listenOnce(ctx context.Context, l *listener) error {
 	if err != nil {
 		return err
 	}
-	defer b.closeChannel(s, in.channel)
+	defer b.closeChannel(ctx, in.intake)
 	l.begin(in.intake)
 	defer func() {
 		close(in.lost)
@@ -117,7 +117,7 @@ func (b *Bus) listenOnce(ctx context.Context, l *listener) error {
 				return nil
 			}
 			if ctx.Err() == nil {
-				l.arrive(in.intake, &m)
+				l.arrive(ctx, in.intake, &m)
 			}
 		case <-ctx.Done():
 			if l.end != nil {
@@ -153,10 +153,11 @@ func openStream(ctx context.Context, s *session, l *listener) (in stream, err er
 }
 
 // closeChannel has the broker give what came on it to others. If it does not answer, the connection ends, which does the same.
-func (b *Bus) closeChannel(s *session, ch *amqp091.Channel) {
-	ctx, cancel := context.WithTimeout(b.running, closeWait)
+func (b *Bus) closeChannel(ctx context.Context, in *intake) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWait)
 	defer cancel()
-	if _, err := within(ctx, b, func() (struct{}, error) { return struct{}{}, ch.Close() }, nil); ctx.Err() != nil && err != nil {
-		s.kill()
+	closing := func() (struct{}, error) { return struct{}{}, in.channel.Close() }
+	if _, err := within(ctx, b, closing, nil); err != nil && ctx.Err() != nil {
+		in.session.kill()
 	}
 }

@@ -48,7 +48,7 @@ type place struct {
 func newPlace(t testing.TB) *place {
 	t.Helper()
 	p := &place{TB: t, url: server(t), prefix: "test" + strings.ToLower(rand.Text())}
-	p.ledger = &ledger{now: map[string]amqp.Entry{}, ever: map[string]bus.Subscription{}}
+	p.ledger = newLedger()
 	t.Cleanup(func() {
 		ch := p.raw()
 		for _, queue := range amqp.Queues(p.prefix, p.ledger.all()) {
@@ -94,10 +94,20 @@ type ledger struct {
 	err  error
 }
 
+func newLedger() *ledger {
+	return &ledger{now: map[string]amqp.Entry{}, ever: map[string]bus.Subscription{}}
+}
+
 func (l *ledger) all() []bus.Subscription {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Collect(maps.Values(l.ever))
+}
+
+func (l *ledger) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
 }
 
 func (l *ledger) All(context.Context) ([]amqp.Entry, error) {
@@ -109,10 +119,13 @@ func (l *ledger) All(context.Context) ([]amqp.Entry, error) {
 func (l *ledger) Put(_ context.Context, entries []amqp.Entry) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.err != nil {
+		return l.err
+	}
 	for _, e := range entries {
 		l.now[e.ID()], l.ever[e.ID()] = e, e.Subscription
 	}
-	return l.err
+	return nil
 }
 
 func (l *ledger) Remove(_ context.Context, entries []amqp.Entry) error {

@@ -15,8 +15,8 @@ import (
 )
 
 // An event on the broker is in the binary mode of the CloudEvents binding for AMQP: its attributes are headers whose names begin
-// with cloudEvents_ (AMQP 1.0 calls headers application properties, and RabbitMQ makes the one of the other), its data is the body,
-// its content type the property of that name. Headers that begin with cloudEvents: are understood, too.
+// with cloudEvents_, its data is the body, its content type the property of that name. The binding is for AMQP 1.0, where headers
+// are application properties; RabbitMQ makes the one of the other. Headers that begin with cloudEvents: are understood, too.
 const (
 	attribute      = "cloudEvents_"
 	otherAttribute = "cloudEvents:"
@@ -163,8 +163,8 @@ func digest(parts ...string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// letterID is the same for a delivery however often it dies of the same publication: whoever wrote the letter may have been killed
-// before the broker knew that the delivery is done with. at tells those apart that name no publication.
+// letterID is the same for a delivery however often it dies of the same publication: whoever wrote the letter may have been
+// killed before the broker knew that the delivery is done with. at tells those apart that name no publication.
 func letterID(subscription string, m *amqp091.Delivery, at string) string {
 	if m.MessageId != "" {
 		at = ""

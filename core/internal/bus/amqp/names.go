@@ -34,6 +34,7 @@ type names string
 func (n names) events() string { return string(n) + ".events" }
 func (n names) tail() string   { return string(n) + ".tail" }
 func (n names) ask() string    { return string(n) + ".ask" }
+func (n names) lock() string   { return string(n) + ".lock" }
 func (n names) dead() string   { return string(n) + ".dead" }
 
 // queue is where a subscription's deliveries wait to be consumed.

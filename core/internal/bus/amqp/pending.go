@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
@@ -20,8 +21,8 @@ type had struct {
 	Ready, Waiting, InFlight int64
 }
 
-// Pending implements bus.Bus. What the broker is just moving from one queue to another is in none for a moment. What is with
-// another daemon is known if that daemon answers.
+// Pending implements bus.Bus. What is with another daemon is known if that daemon answers. Deliveries move while they are
+// counted: a subscription that seems to have none is looked at once more.
 func (b *Bus) Pending(ctx context.Context) (map[string]bus.Backlog, error) {
 	ctx, leave, err := b.enterBounded(ctx)
 	if err != nil {
@@ -32,38 +33,63 @@ func (b *Bus) Pending(ctx context.Context) (map[string]bus.Backlog, error) {
 	if err != nil {
 		return nil, err
 	}
-	pending, consumers := map[string]bus.Backlog{}, map[string]int{}
-	err = b.onBroker(ctx, func(on *session) error {
+	pending := map[string]bus.Backlog{}
+	for pass := range 2 {
+		if pass > 0 {
+			rest(ctx, lookAgain)
+		}
+		c := census{pending: pending, consumers: map[string]int{}}
+		if err := b.count(ctx, subscriptions, &c); err != nil {
+			return nil, err
+		}
+		subscriptions = slices.DeleteFunc(subscriptions, func(s bus.Subscription) bool { return pending[s.ID()] != bus.Backlog{} })
+	}
+	return pending, nil
+}
+
+// lookAgain is how long what the broker moves from one queue to another may be in none.
+const lookAgain = 20 * time.Millisecond
+
+// census is a count of what some subscriptions have.
+type census struct {
+	pending   map[string]bus.Backlog
+	consumers map[string]int // that have not said what they have
+}
+
+// count counts what subscriptions have.
+func (b *Bus) count(ctx context.Context, subscriptions []bus.Subscription, c *census) error {
+	err := b.onBroker(ctx, func(on *session) error {
 		for _, s := range subscriptions {
 			backlog, n, err := b.backlog(on, s)
 			if err != nil {
 				return fmt.Errorf("count what waits for %s: %w", s.ID(), err)
 			}
-			pending[s.ID()], consumers[s.ID()] = backlog, n
+			c.pending[s.ID()], c.consumers[s.ID()] = backlog, n
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
+	if err == nil && c.add(b.have()) {
+		err = b.onBroker(ctx, func(on *session) error { return b.askOthers(on, c.add) })
 	}
-	add := func(all map[string]had) (missing bool) {
-		for id, have := range all {
-			if backlog, ok := pending[id]; ok {
-				pending[id] = bus.Backlog{
-					Ready: backlog.Ready + have.Ready, Waiting: backlog.Waiting + have.Waiting, InFlight: backlog.InFlight + have.InFlight,
-				}
-				consumers[id] -= have.Consumers
-			}
+	return err
+}
+
+// add adds what a daemon has, and reports whether others have more.
+func (c *census) add(all map[string]had) (missing bool) {
+	for id, have := range all {
+		if _, counted := c.consumers[id]; counted {
+			backlog := c.pending[id]
+			backlog.Ready += have.Ready
+			backlog.Waiting += have.Waiting
+			backlog.InFlight += have.InFlight
+			c.pending[id] = backlog
+			c.consumers[id] -= have.Consumers
 		}
-		for _, n := range consumers {
-			missing = missing || n > 0
-		}
-		return missing
 	}
-	if add(b.have()) {
-		err = b.onBroker(ctx, func(on *session) error { return b.askOthers(on, add) })
+	for _, n := range c.consumers {
+		missing = missing || n > 0
 	}
-	return pending, err
+	return missing
 }
 
 // have is what this daemon has.
@@ -77,23 +103,25 @@ func (b *Bus) have() map[string]had {
 	return all
 }
 
-// backlog is what the broker has of a subscription, and how many consume it.
+// backlog is what the broker has of a subscription, and how many consume it. What goes from one queue to another while they are
+// counted is rather counted twice than not at all.
 func (b *Bus) backlog(on *session, s bus.Subscription) (backlog bus.Backlog, consumers int, err error) {
-	if backlog.Ready, consumers, err = count(on, b.names.queue(s)); err != nil || s.Ordered {
-		return backlog, consumers, err
-	}
 	for _, after := range levels {
-		waiting, _, err := count(on, b.names.retry(s, after))
+		if s.Ordered {
+			break
+		}
+		waiting, _, err := messages(on, b.names.retry(s, after))
 		if err != nil {
-			return backlog, consumers, err
+			return backlog, 0, err
 		}
 		backlog.Waiting += waiting
 	}
-	return backlog, consumers, nil
+	backlog.Ready, consumers, err = messages(on, b.names.queue(s))
+	return backlog, consumers, err
 }
 
-// count tells how many messages wait in a queue. One that is not there has none.
-func count(on *session, queue string) (n int64, consumers int, err error) {
+// messages tells how many wait in a queue. One that is not there has none.
+func messages(on *session, queue string) (n int64, consumers int, err error) {
 	err = onChannel(on, func(ch *amqp091.Channel) error {
 		q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
 		n, consumers = int64(q.Messages), q.Consumers
@@ -105,19 +133,20 @@ func count(on *session, queue string) (n int64, consumers int, err error) {
 	return n, consumers, err
 }
 
-// replyTo is RabbitMQ's word for an answer without a queue.
-const replyTo = "amq.rabbitmq.reply-to"
-
 // askOthers asks all daemons what they have, and adds up what they say until nothing is missing.
 func (b *Bus) askOthers(on *session, add func(map[string]had) (missing bool)) error {
 	return onChannel(on, func(ch *amqp091.Channel) error {
-		answers, err := ch.Consume(replyTo, "", true, false, false, false, nil)
+		queue, err := ch.QueueDeclare("", false, true, true, false, nil)
 		if err != nil {
 			return fmt.Errorf("ask other daemons: %w", err)
 		}
-		question := amqp091.Publishing{ReplyTo: replyTo, CorrelationId: b.id}
-		if err := ch.Publish(b.names.ask(), "", false, false, question); err != nil {
+		answers, err := ch.Consume(queue.Name, consumerTag, true, false, false, false, nil)
+		if err != nil {
 			return fmt.Errorf("ask other daemons: %w", err)
+		}
+		if err := b.say(b.names.ask(), "", amqp091.Publishing{ReplyTo: queue.Name, CorrelationId: b.id}); err != nil {
+			b.o.Log.Debug("other daemons are not asked what is with them", "error", err)
+			return nil
 		}
 		timeout := time.NewTimer(answerWait)
 		defer timeout.Stop()
@@ -153,14 +182,14 @@ func (b *Bus) answer(ctx context.Context) {
 			return queue.Name, ch.QueueBind(queue.Name, "", b.names.ask(), false, nil)
 		},
 		begin: func(*intake) {},
-		arrive: func(in *intake, m *amqp091.Delivery) {
+		arrive: func(_ context.Context, in *intake, m *amqp091.Delivery) {
 			in.ack(m.DeliveryTag)
 			if m.CorrelationId == b.id {
 				return
 			}
 			said, err := json.Marshal(b.have())
 			if err == nil {
-				err = in.channel.Publish("", m.ReplyTo, false, false, amqp091.Publishing{Body: said})
+				err = b.say("", m.ReplyTo, amqp091.Publishing{Body: said})
 			}
 			if err != nil {
 				b.o.Log.Debug("another daemon was not told what is with this one", "error", err)

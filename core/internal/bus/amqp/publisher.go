@@ -200,7 +200,7 @@ func (b *Bus) ship(ctx context.Context, what *parcel) error {
 			break
 		}
 		if shut := s.blocked.opens(); shut != nil {
-			why = errors.New("the broker is short of memory or disk, and takes nothing")
+			why = errShort
 			wait(ctx, shut, s.lost)
 			continue
 		}
@@ -245,4 +245,8 @@ func (b *Bus) deliver(ctx context.Context, what *parcel) error {
 	}
 }
 
-var errUnconfirmed = errors.New("the broker has not confirmed it")
+// Why nothing was heard of a parcel.
+var (
+	errUnconfirmed = errors.New("the broker has not confirmed it")
+	errShort       = errors.New("the broker is short of memory or disk, and takes nothing")
+)

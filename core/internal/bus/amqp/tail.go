@@ -19,20 +19,21 @@ const (
 	tailWindow = 100
 )
 
-// tails says whether copies of what is published are wanted. Who tails cannot listen where subscriptions do: the broker would take
-// an event that it alone hears of for one that somebody wants. Nor do daemons know who tails on others. So an event that was taken
-// is sent once more, to an exchange for tails, and when it comes back because nobody listens there, no other is for a while.
+// tails says whether copies of what is published are wanted. Who tails cannot listen where subscriptions do: the broker would
+// take an event that it alone hears of for one that somebody wants. Nor do daemons know who tails on others. So an event that was
+// taken is sent once more, to an exchange for tails; when it comes back because nobody listens there, no other is for a while.
 type tails struct {
 	here  atomic.Int64 // on this bus
 	quiet atomic.Int64 // until when nobody tails, in nanoseconds since 1970
 }
 
-func (b *Bus) openCopies(s *session) error {
+// openUnsure gives a session the channel on which nothing is confirmed.
+func (b *Bus) openUnsure(s *session) error {
 	ch, err := s.conn.Channel()
 	if err != nil {
-		return fmt.Errorf("open a channel for copies: %w", err)
+		return fmt.Errorf("open a channel for what may be lost: %w", err)
 	}
-	s.copies = ch
+	s.unsure = ch
 	returns := ch.NotifyReturn(make(chan amqp091.Return, tailWindow))
 	b.workers.Go(func() {
 		for range returns {
@@ -48,15 +49,23 @@ func (b *Bus) copy(taken *parcel) {
 	if b.tails.here.Load() == 0 && time.Now().UnixNano() < b.tails.quiet.Load() {
 		return
 	}
-	s := b.publishing.current()
-	if s == nil || s.blocked.opens() != nil {
-		return
-	}
 	message := taken.message
 	message.DeliveryMode, message.CorrelationId = amqp091.Transient, ""
-	if err := s.copies.Publish(b.names.tail(), "", true, false, message); err != nil {
+	if err := b.say(b.names.tail(), "", message); err != nil {
 		b.o.Log.Debug("an event was not shown to those who tail", "error", err)
 	}
+}
+
+// say publishes what may be lost.
+func (b *Bus) say(exchange, key string, m amqp091.Publishing) error {
+	s := b.publishing.current()
+	if s == nil {
+		return errLost
+	}
+	if s.blocked.opens() != nil {
+		return errShort
+	}
+	return s.unsure.Publish(exchange, key, exchange == b.names.tail(), false, m)
 }
 
 // Tail implements bus.Bus.
@@ -83,7 +92,7 @@ func (b *Bus) Tail(ctx context.Context, pattern string, see func(bus.Event)) err
 			return queue.Name, ch.QueueBind(queue.Name, "", b.names.tail(), false, nil)
 		},
 		begin: func(*intake) { b.tails.here.Add(1) },
-		arrive: func(in *intake, m *amqp091.Delivery) {
+		arrive: func(_ context.Context, in *intake, m *amqp091.Delivery) {
 			in.ack(m.DeliveryTag)
 			e, err := decode(m)
 			if err == nil && (pattern == "" || bus.Matches(pattern, e.Type)) {

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"sync"
+	"math/rand/v2"
+	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 	"golang.org/x/sync/errgroup"
@@ -24,132 +23,15 @@ const (
 	consumerTimeout = 24 * 60 * 60 * 1000 // ms
 
 	declareAtOnce = 4
+	lockPause     = 40 * time.Millisecond // give or take half of it
 )
 
-// Declare implements bus.Bus.
-func (b *Bus) Declare(ctx context.Context, module string, subscriptions []bus.Subscription) error {
-	for _, s := range subscriptions {
-		if err := bus.CheckPattern(s.Pattern); err != nil {
-			return fmt.Errorf("subscriptions of module %s: %w", module, err)
-		}
-		if s.Module != module {
-			return fmt.Errorf("subscription %s is not of module %s (fix: declare each module's own)", s.ID(), module)
-		}
-	}
-	ctx, leave, err := b.enterBounded(ctx)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	select {
-	case b.declaring <- struct{}{}:
-		defer func() { <-b.declaring }()
-	case <-ctx.Done():
-		return b.ended(ctx, nil)
-	}
-	if err := b.declare(ctx, module, subscriptions); err != nil {
-		return fmt.Errorf("declare the subscriptions of module %s: %w", module, err)
-	}
-	return nil
-}
-
-// declare writes into the ledger before it makes or removes anything, so that whenever it is killed, no queue is forgotten, and
-// no daemon that consumed one makes it again.
-func (b *Bus) declare(ctx context.Context, module string, wanted []bus.Subscription) error {
-	before, err := b.ledger(ctx)
-	if err != nil {
-		return err
-	}
-	var changed, going []Entry
-	for _, s := range wanted {
-		if e := (Entry{Subscription: s}); !slices.Contains(before, e) {
-			changed = append(changed, e)
-		}
-	}
-	for _, e := range before {
-		if e.Module == module && !has(wanted, e.Subscription) {
-			e.Going = true
-			going = append(going, e)
-		}
-	}
-	if changed = append(changed, going...); len(changed) > 0 {
-		if err := b.o.Ledger.Put(ctx, changed); err != nil {
-			return fmt.Errorf("remember them: %w", err)
-		}
-	}
-	if err := b.onBroker(ctx, func(s *session) error { return b.establish(s, wanted) }); err != nil || len(going) == 0 {
-		return err
-	}
-	if err := b.onBroker(ctx, func(s *session) error { return b.remove(s, going) }); err != nil {
-		return err
-	}
-	if err := b.o.Ledger.Remove(ctx, going); err != nil {
-		return fmt.Errorf("forget those that are gone: %w", err)
-	}
-	return nil
-}
-
-func has(subscriptions []bus.Subscription, s bus.Subscription) bool {
-	return slices.ContainsFunc(subscriptions, func(other bus.Subscription) bool { return other.ID() == s.ID() })
-}
-
-func (b *Bus) ledger(ctx context.Context) ([]Entry, error) {
-	all, err := b.o.Ledger.All(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read which subscriptions there are: %w", err)
-	}
-	return all, nil
-}
-
-// subscriptions are those of all modules.
-func (b *Bus) subscriptions(ctx context.Context) (all []bus.Subscription, err error) {
-	entries, err := b.ledger(ctx)
-	for _, e := range entries {
-		if !e.Going {
-			all = append(all, e.Subscription)
-		}
-	}
-	return all, err
-}
-
-// ownLedger is the Ledger of a bus that has none.
-type ownLedger struct {
-	mu   sync.Mutex
-	rows map[string]Entry
-}
-
-// All implements Ledger.
-func (l *ownLedger) All(context.Context) ([]Entry, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Collect(maps.Values(l.rows)), nil
-}
-
-// Put implements Ledger.
-func (l *ownLedger) Put(_ context.Context, entries []Entry) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, e := range entries {
-		l.rows[e.ID()] = e
-	}
-	return nil
-}
-
-// Remove implements Ledger.
-func (l *ownLedger) Remove(_ context.Context, entries []Entry) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, e := range entries {
-		delete(l.rows, e.ID())
-	}
-	return nil
-}
-
-// onBroker does something on the publishing connection, again if it is lost meanwhile.
+// onBroker does something on the consuming connection, again if it is lost meanwhile. A broker that is short of something reads
+// nothing at all from a connection that publishes.
 func (b *Bus) onBroker(ctx context.Context, do func(*session) error) error {
 	var last error
 	for {
-		s, why := b.publishing.session(ctx)
+		s, why := b.consuming.session(ctx)
 		if s == nil {
 			return b.ended(ctx, errors.Join(why, last))
 		}
@@ -170,11 +52,8 @@ func (b *Bus) onBroker(ctx context.Context, do func(*session) error) error {
 	}
 }
 
-// wanted tells whether a subscription is still one: what was removed, perhaps by another daemon, is not made again.
-func (b *Bus) wanted(ctx context.Context, s bus.Subscription) (bool, error) {
-	all, err := b.subscriptions(ctx)
-	return has(all, s), err
-}
+// prepareConsuming makes on a new connection what must be there to be bound to.
+func (b *Bus) prepareConsuming(_ context.Context, s *session) error { return b.establishBase(s) }
 
 // preparePublishing makes again on a new connection what was declared: the broker may have lost it.
 func (b *Bus) preparePublishing(ctx context.Context, s *session) error {
@@ -194,7 +73,7 @@ func (b *Bus) preparePublishing(ctx context.Context, s *session) error {
 	if err := b.openPublisher(s); err != nil {
 		return err
 	}
-	return b.openCopies(s)
+	return b.openUnsure(s)
 }
 
 // establishBase makes what all subscriptions share.
@@ -212,8 +91,47 @@ func (b *Bus) establishBase(s *session) error {
 	})
 }
 
-// establish makes what each of the subscriptions needs.
+// establish makes what each of the subscriptions needs. No other daemon does so at the same time: the broker says of a quorum
+// queue that is just being made that it is there, and then refuses what is published to it.
 func (b *Bus) establish(s *session, subscriptions []bus.Subscription) error {
+	if len(subscriptions) == 0 {
+		return nil
+	}
+	b.making.Lock()
+	defer b.making.Unlock()
+	if err := b.lock(s); err != nil {
+		return err
+	}
+	return errors.Join(b.establishAll(s, subscriptions), b.unlock(s))
+}
+
+// lock waits until no other connection makes queues. The lock is a queue that one connection at a time may have, and that goes
+// with it.
+func (b *Bus) lock(s *session) error {
+	for began := time.Now(); ; {
+		err := onChannel(s, func(ch *amqp091.Channel) error {
+			_, err := ch.QueueDeclare(b.names.lock(), false, false, true, false, nil)
+			return err
+		})
+		var refused *amqp091.Error
+		if !errors.As(err, &refused) || refused.Code != amqp091.ResourceLocked {
+			return explain("queue", b.names.lock(), err)
+		}
+		if time.Since(began) > callWait || s.isLost() {
+			return fmt.Errorf("another daemon is making queues, for long (fix: see in its log why, and try again): %w", err)
+		}
+		rest(b.running, lockPause/2+rand.N(lockPause))
+	}
+}
+
+func (b *Bus) unlock(s *session) error {
+	return onChannel(s, func(ch *amqp091.Channel) error {
+		_, err := ch.QueueDelete(b.names.lock(), false, false, false)
+		return err
+	})
+}
+
+func (b *Bus) establishAll(s *session, subscriptions []bus.Subscription) error {
 	var all errgroup.Group
 	all.SetLimit(declareAtOnce)
 	for _, subscription := range subscriptions {

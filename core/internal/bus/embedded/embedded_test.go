@@ -237,11 +237,11 @@ func TestStuck(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, p *place) {
 		const quick, all = 100, 300
-		subscriptions := []bus.Subscription{subscription, {Module: "notify", Pattern: "blog.made"}, {Module: "notify", Pattern: "blog.m.*"}}
+		subscriptions := []bus.Subscription{subscription, {Module: "notify", Pattern: "blog.made"}}
 		a, b := p.declared(subscriptions...), p.daemon()
 		require.Nil(t, a.Publish(t.Context(), events(all)))
 		stuck := make(chan struct{}, 2)
-		for _, s := range subscriptions[:2] {
+		for _, s := range subscriptions {
 			var count atomic.Int64
 			consume(t, a, s, bus.Consumer{Handle: func(context.Context, bus.Delivery) bus.Verdict {
 				if count.Add(1) > quick {
@@ -253,7 +253,7 @@ func TestStuck(t *testing.T) {
 		}
 		next(t, stuck)
 		next(t, stuck)
-		for _, s := range subscriptions[:2] {
+		for _, s := range subscriptions {
 			got := receive(t, b, s)
 			for range all - quick - 1 {
 				next(t, got)

@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"github.com/platformd/platformd/core/internal/bus"
 )
@@ -23,7 +24,7 @@ type publication struct {
 
 // item is an event on its way.
 type item struct {
-	event      *bus.Event
+	event      bus.Event // a copy: the caller may leave while the writer is at it
 	attributes string
 	only       string // the one subscription that it is for; "": whoever wants it
 	fault      error  // why it is not even tried
@@ -61,7 +62,7 @@ func (b *Bus) publish(ctx context.Context, events []bus.Event, only string) []er
 	defer cancel()
 	for next := 0; next < len(events); {
 		p := pack(events[next:], only)
-		p.failed = failed
+		p.failed = maps.Clone(failed)
 		err := b.send(bounded, p)
 		for i := range p.items {
 			if err == nil { // else the writer may still be at it
@@ -87,17 +88,17 @@ func (b *Bus) publish(ctx context.Context, events []bus.Event, only string) []er
 // pack takes as many events as one transaction takes, and at least one.
 func pack(events []bus.Event, only string) *publication {
 	p := &publication{done: make(chan struct{})}
-	for i := range events {
-		e := &events[i]
+	for i, e := range events {
 		if i > 0 && (i == maxEvents || p.size+len(e.Data) > maxBytes) {
 			break
 		}
 		it := item{event: e, only: only, fault: e.Check()}
 		if it.fault == nil {
-			if it.attributes, it.fault = encode(e); it.fault != nil { // a year that has no four digits
+			if it.attributes, it.fault = encode(&e); it.fault != nil { // a year that has no four digits
 				it.fault = fmt.Errorf("the event cannot be written: %w (fix: correct its time)", it.fault)
 			}
 			p.size += len(e.Data)
+			it.event.Data = append(make([]byte, 0, len(e.Data)), e.Data...) // not nil
 		}
 		p.items = append(p.items, it)
 	}

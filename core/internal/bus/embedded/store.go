@@ -61,11 +61,7 @@ func (t *turn) writeEvents(seq int64) error {
 		}
 		args := make([]any, 0, 4*n)
 		for _, row := range rest[:n] {
-			data := row.event.Data
-			if data == nil {
-				data = []byte{}
-			}
-			args = append(args, seq, t.now, row.attributes, data)
+			args = append(args, seq, t.now, row.attributes, row.event.Data)
 			seq++
 		}
 		err := t.tx.Exec("INSERT INTO bus_events (seq, published_at, attributes, data) VALUES "+
