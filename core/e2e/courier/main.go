@@ -165,13 +165,14 @@ func (c *courier) effects(w http.ResponseWriter, r *http.Request) error {
 	return pluginapi.WriteJSON(w, http.StatusOK, all)
 }
 
-// tally answers how many effects there are, of how many events, and how often one came before another of its key with a smaller N.
+// tallySQL counts the effects, their events, and how often an effect came before another of its key with a smaller N.
+const tallySQL = `SELECT count(*) AS count, count(DISTINCT id) AS "distinct",
+coalesce(sum(CASE WHEN n < before THEN 1 ELSE 0 END), 0) AS inversions
+FROM (SELECT id, n, lag(n) OVER (PARTITION BY key ORDER BY seq) AS before FROM effects) AS e`
+
 func (c *courier) tally(w http.ResponseWriter, r *http.Request) error {
 	var t struct{ Count, Distinct, Inversions int }
-	err := c.db.WithContext(r.Context()).Raw(`SELECT count(*) AS count, count(DISTINCT id) AS "distinct", coalesce(sum(CASE WHEN n < before
-THEN 1 ELSE 0 END), 0) AS inversions FROM (SELECT id, n, lag(n) OVER (PARTITION BY key ORDER BY seq) AS before FROM effects) AS e`).
-		Scan(&t).Error
-	if err != nil {
+	if err := c.db.WithContext(r.Context()).Raw(tallySQL).Scan(&t).Error; err != nil {
 		return err
 	}
 	return pluginapi.WriteJSON(w, http.StatusOK, t)

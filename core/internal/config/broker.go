@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// checkBrokerURL accepts the URL of a RabbitMQ server (rabbitmq.com, "URI Specification") that names the server. It repeats nothing
-// of the URL: a password with a / or ? in it ends up anywhere.
+// checkBrokerURL accepts the URL of a RabbitMQ server (rabbitmq.com, "URI Specification") that names the server. It repeats
+// nothing of the URL: a password with a / or ? in it ends up anywhere.
 func checkBrokerURL(text string) *fault {
 	const example = "write for example amqp://USER:PASSWORD@HOST:5672/VHOST"
 	u, err := url.Parse(text)
