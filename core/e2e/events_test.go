@@ -148,7 +148,6 @@ func TestPoison(t *testing.T) {
 	t.Parallel()
 	onEachBus(t, func(t *testing.T, env []string) {
 		p := start(t, options{modules: []string{"courier"}, env: env})
-		const thing = "courier.thing.happened"
 		want := map[string]string{"fail": "attempts", "panic": "attempts", "hang": "attempts", "drop": "dropped"}
 		for do := range want {
 			require.Equal(t, http.StatusOK, p.publish(order{Type: thing, ID: do, Do: do}).status)
@@ -184,7 +183,6 @@ func TestBadEvents(t *testing.T) {
 	t.Parallel()
 	onEachBus(t, func(t *testing.T, env []string) {
 		p := start(t, options{modules: []string{"courier"}, env: env})
-		const thing = "courier.thing.happened"
 		for name, c := range map[string]struct {
 			order  order
 			status int
@@ -248,7 +246,6 @@ func TestEventsSurvive(t *testing.T) {
 		o := options{env: env}
 		p := launch(t, dir, o)
 		p.awaitReady()
-		const thing = "courier.thing.happened"
 		const each = 200
 		for n := range 3 {
 			require.Equal(t, http.StatusOK, p.publish(order{Type: thing, N: 1000 * n, Count: 50, Outbox: n%2 == 0}).status)

@@ -41,7 +41,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	handler, pattern := g.mux.Handler(r)
 	switch {
 	case !canonical(r):
-		problem.New(http.StatusBadRequest, "invalid_argument", "the path is not canonical: send it as it is routed").Write(w)
+		problem.Invalid("the path is not canonical: send it as it is routed").Write(w)
 	case strings.HasSuffix(r.URL.Path, "/"): // a wildcard of the mux matches nothing too, one of module.yaml does not
 		notFound(w, r)
 	case pattern == "":
@@ -162,7 +162,7 @@ func failed(err error, route *manifest.Route) *problem.Problem {
 	case errors.Is(err, context.DeadlineExceeded):
 		return problem.New(http.StatusGatewayTimeout, "deadline_exceeded", "the module took longer than the route's timeout")
 	case errors.Is(err, link.ErrRequestBody):
-		return problem.New(http.StatusBadRequest, "invalid_argument", err.Error())
+		return problem.Invalid("%v", err)
 	}
 	return problem.New(http.StatusBadGateway, "bad_gateway", err.Error())
 }

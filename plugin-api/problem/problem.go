@@ -7,6 +7,7 @@ package problem
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -41,6 +42,12 @@ func New(statusCode int, code, detail string) *Problem {
 		title = code
 	}
 	return &Problem{Code: code, Title: title, Status: statusCode, Detail: detail}
+}
+
+// Invalid returns the problem of a request that asks for what makes no sense: 400, invalid_argument. The detail is made as by
+// fmt.Sprintf.
+func Invalid(format string, args ...any) *Problem {
+	return New(http.StatusBadRequest, "invalid_argument", fmt.Sprintf(format, args...))
 }
 
 // Error implements error.

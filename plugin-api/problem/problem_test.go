@@ -76,3 +76,9 @@ func TestWrite(t *testing.T) {
 	}, body)
 	require.Empty(t, p.RequestID, "Write changes the response, not the problem")
 }
+
+func TestInvalid(t *testing.T) {
+	t.Parallel()
+	want := problem.New(http.StatusBadRequest, "invalid_argument", `"x" is over 3 bytes (fix: shorten it)`)
+	require.Equal(t, want, problem.Invalid("%q is over %d bytes (fix: shorten it)", "x", 3))
+}

@@ -1,5 +1,5 @@
 // Command clerk is the module of the suites about data: its migrations can be held where they hurt most, and it runs whatever
-// SQL it is sent, as itself. Under the name scribe its migrations are SQL files.
+// SQL it is sent, as itself, and keeps in the cache what it is given. Under the name scribe its migrations are SQL files.
 package main
 
 import (
@@ -28,6 +28,7 @@ func main() {
 	}
 	if filepath.Base(os.Args[0]) != "scribe" {
 		module.Migrations = db.Migrations(migrations()...)
+		module.Routes["keep"], module.Routes["kept"] = c.keep, c.kept
 	}
 	pluginapi.Serve(module)
 }
@@ -66,6 +67,31 @@ func (c *clerk) sql(w http.ResponseWriter, r *http.Request) error {
 		return status.Error(codes.PermissionDenied, err.Error())
 	}
 	return pluginapi.WriteJSON(w, http.StatusOK, values)
+}
+
+// keep puts the body into the cache.
+func (c *clerk) keep(w http.ResponseWriter, r *http.Request) error {
+	value, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	if err := c.core.Cache.Set(r.Context(), r.PathValue("key"), value, time.Hour); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// kept answers with what is in the cache.
+func (c *clerk) kept(w http.ResponseWriter, r *http.Request) error {
+	value, ok, err := c.core.Cache.Get(r.Context(), r.PathValue("key"))
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return status.Error(codes.NotFound, "there is nothing of that key (fix: keep it first)")
+	}
+	return pluginapi.WriteJSON(w, http.StatusOK, string(value))
 }
 
 // source answers where the module's data is, credentials included.

@@ -20,7 +20,7 @@ import (
 func main() {
 	c := &courier{}
 	pluginapi.Serve(pluginapi.Module{
-		Routes: map[string]pluginapi.Handler{"publish": c.publish, "effects": c.effects},
+		Routes: map[string]pluginapi.Handler{"publish": c.publish, "effects": c.effects, "tally": c.tally},
 		Events: map[string]pluginapi.EventHandler{"courier.thing.*": c.handle, "courier.step.*": c.handle},
 		Migrations: db.Migrations(db.Migration{ID: "0001_effects", Up: func(tx *gorm.DB) error {
 			return tx.Migrator().CreateTable(&effect{})
@@ -163,4 +163,16 @@ func (c *courier) effects(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return pluginapi.WriteJSON(w, http.StatusOK, all)
+}
+
+// tally answers how many effects there are, of how many events, and how often one came before another of its key with a smaller N.
+func (c *courier) tally(w http.ResponseWriter, r *http.Request) error {
+	var t struct{ Count, Distinct, Inversions int }
+	err := c.db.WithContext(r.Context()).Raw(`SELECT count(*) AS count, count(DISTINCT id) AS "distinct", coalesce(sum(CASE WHEN n < before
+THEN 1 ELSE 0 END), 0) AS inversions FROM (SELECT id, n, lag(n) OVER (PARTITION BY key ORDER BY seq) AS before FROM effects) AS e`).
+		Scan(&t).Error
+	if err != nil {
+		return err
+	}
+	return pluginapi.WriteJSON(w, http.StatusOK, t)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/platformd/platformd/core/internal/jsonbody"
 	"github.com/platformd/platformd/core/internal/logs"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
@@ -134,7 +135,7 @@ func TestBadRequests(t *testing.T) {
 		"wrong type":           {"POST", "/v1/tokens", `{"name":"x","ttl":"1d","permissions":"blog.*"}`, 400, "permissions"},
 		"two values":           {"POST", "/v1/tokens", `{"name":"x","ttl":"1d","permissions":[]}{}`, 400, "goes on after"},
 		"a bracket too many":   {"POST", "/v1/tokens", `{"name":"x","ttl":"1d","permissions":[]}}`, 400, "goes on after"},
-		"too large":            {"POST", "/v1/tokens", `{"name":"` + strings.Repeat("x", maxRequest) + `"}`, 413, "65536 bytes"},
+		"too large":            {"POST", "/v1/tokens", `{"name":"` + strings.Repeat("x", jsonbody.Max) + `"}`, 413, "65536 bytes"},
 		"no time to live":      {"POST", "/v1/tokens", `{"name":"x","permissions":["blog.*"]}`, 400, "not a time to live"},
 		"too long to live":     {"POST", "/v1/tokens", `{"name":"x","ttl":"3660d","permissions":["blog.*"]}`, 400, "10 years"},
 		"unknown permission":   {"POST", "/v1/tokens", `{"ttl":"1d","permissions":["blog.post.raed"]}`, 400, "blog.post.read"},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/platformd/platformd/core/internal/audit"
+	"github.com/platformd/platformd/core/internal/jsonbody"
 )
 
 // The values of the parameter order.
@@ -124,7 +125,7 @@ func (a *api) searchAudit(w http.ResponseWriter, r *http.Request) error {
 	if len(rows) == f.Limit {
 		page.Next = strconv.FormatInt(page.Items[wanted-1].Seq, 10)
 	}
-	return writeJSON(w, http.StatusOK, page)
+	return jsonbody.Write(w, http.StatusOK, page)
 }
 
 var errGone = errors.New("nobody listens any more")
@@ -216,5 +217,5 @@ func (a *api) verifyAudit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, report)
+	return jsonbody.Write(w, http.StatusOK, report)
 }

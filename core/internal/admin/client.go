@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/platformd/platformd/core/internal/jsonbody"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
@@ -172,7 +173,7 @@ func unreachable(err error) error {
 
 func decodeProblem(resp *http.Response) error {
 	p := &problem.Problem{}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxRequest)).Decode(p); err != nil || p.Status == 0 {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, jsonbody.Max)).Decode(p); err != nil || p.Status == 0 {
 		return fmt.Errorf("the daemon answered %s", resp.Status)
 	}
 	return p

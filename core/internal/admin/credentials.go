@@ -6,6 +6,7 @@ import (
 
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/identity"
+	"github.com/platformd/platformd/core/internal/jsonbody"
 )
 
 // whyEnded is what a session says that an administrator has ended.
@@ -20,7 +21,7 @@ func (a *api) userSessions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, list[auth.Session]{Items: orEmpty(found)})
+	return jsonbody.Write(w, http.StatusOK, list[auth.Session]{Items: orEmpty(found)})
 }
 
 func (a *api) endSession(w http.ResponseWriter, r *http.Request) error {
@@ -53,5 +54,5 @@ func (a *api) setupLink(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusCreated, made)
+	return jsonbody.Write(w, http.StatusCreated, made)
 }

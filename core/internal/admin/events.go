@@ -14,6 +14,7 @@ import (
 
 	"github.com/platformd/platformd/core/internal/bus"
 	"github.com/platformd/platformd/core/internal/bus/deadletter"
+	"github.com/platformd/platformd/core/internal/jsonbody"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
@@ -119,7 +120,7 @@ func (a *api) eventEndpoints() []Endpoint {
 }
 
 func (a *api) eventTypes(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, list[EventType]{Items: orEmpty(a.deps.Events.Types())})
+	return jsonbody.Write(w, http.StatusOK, list[EventType]{Items: orEmpty(a.deps.Events.Types())})
 }
 
 func (a *api) tailEvents(w http.ResponseWriter, r *http.Request) error {
@@ -168,13 +169,13 @@ func (a *api) pendingEvents(w http.ResponseWriter, r *http.Request) error {
 		return strings.Compare(x.Subscription, y.Subscription)
 	})
 	slices.SortFunc(pending.Outboxes, func(x, y PendingOutbox) int { return strings.Compare(x.Module, y.Module) })
-	return writeJSON(w, http.StatusOK, pending)
+	return jsonbody.Write(w, http.StatusOK, pending)
 }
 
 // publishEvent is for trying things out, and for what an operator must make good.
 func (a *api) publishEvent(w http.ResponseWriter, r *http.Request) error {
 	var asked NewEvent
-	if err := readJSON(w, r, &asked); err != nil {
+	if err := jsonbody.Read(w, r, &asked); err != nil {
 		return err
 	}
 	e := bus.Event{
@@ -194,7 +195,7 @@ func (a *api) publishEvent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusCreated, e)
+	return jsonbody.Write(w, http.StatusCreated, e)
 }
 
 // busProblem is what a client is told of an error of the bus.
@@ -251,7 +252,7 @@ func (a *api) deadLetters(w http.ResponseWriter, r *http.Request) error {
 	if len(letters) > wanted {
 		page.Next = page.Items[wanted-1].ID
 	}
-	return writeJSON(w, http.StatusOK, page)
+	return jsonbody.Write(w, http.StatusOK, page)
 }
 
 func letterProblem(err error) error {
@@ -266,7 +267,7 @@ func (a *api) deadLetter(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return letterProblem(err)
 	}
-	return writeJSON(w, http.StatusOK, letterOf(letter))
+	return jsonbody.Write(w, http.StatusOK, letterOf(letter))
 }
 
 // changeLetters does something to those that the request names.
@@ -275,7 +276,7 @@ func (a *api) changeLetters(action string, work func(context.Context, deadletter
 ) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		var asked LetterFilter
-		if err := readJSON(w, r, &asked); err != nil {
+		if err := jsonbody.Read(w, r, &asked); err != nil {
 			return err
 		}
 		named := len(asked.IDs) > 0 || asked.Subscription+asked.Module+asked.Type+asked.Reason != ""
@@ -297,7 +298,7 @@ func (a *api) changeLetters(action string, work func(context.Context, deadletter
 		if err != nil {
 			return err
 		}
-		return writeJSON(w, http.StatusOK, Count{count})
+		return jsonbody.Write(w, http.StatusOK, Count{count})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/platformd/platformd/core/internal/authz"
+	"github.com/platformd/platformd/core/internal/jsonbody"
 )
 
 // Group is a group with who is in it.
@@ -27,7 +28,7 @@ func (a *api) groups(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, list[authz.Group]{Items: orEmpty(groups)})
+	return jsonbody.Write(w, http.StatusOK, list[authz.Group]{Items: orEmpty(groups)})
 }
 
 // findGroup returns a group as it is now.
@@ -63,12 +64,12 @@ func (a *api) group(w http.ResponseWriter, r *http.Request) error {
 	for i, id := range ids {
 		shown.Users[i] = Member{ID: id, Email: users[id].Email, Name: users[id].Name}
 	}
-	return writeJSON(w, http.StatusOK, shown)
+	return jsonbody.Write(w, http.StatusOK, shown)
 }
 
 func (a *api) createGroup(w http.ResponseWriter, r *http.Request) error {
 	var asked NewRole
-	if err := readJSON(w, r, &asked); err != nil {
+	if err := jsonbody.Read(w, r, &asked); err != nil {
 		return err
 	}
 	c := change{action: "group.create", resource: "group/" + asked.Name, details: []string{"description", asked.Description}}
@@ -82,7 +83,7 @@ func (a *api) createGroup(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusCreated, group)
+	return jsonbody.Write(w, http.StatusCreated, group)
 }
 
 func (a *api) deleteGroup(w http.ResponseWriter, r *http.Request) error {
@@ -118,7 +119,7 @@ func (a *api) editMembers(w http.ResponseWriter, r *http.Request, action string,
 	var asked struct {
 		Users []string `json:"users"`
 	}
-	if err := readJSON(w, r, &asked); err != nil {
+	if err := jsonbody.Read(w, r, &asked); err != nil {
 		return err
 	}
 	if len(asked.Users) == 0 {

@@ -1,12 +1,8 @@
 package admin
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,6 +14,7 @@ import (
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/authz"
 	"github.com/platformd/platformd/core/internal/identity"
+	"github.com/platformd/platformd/core/internal/jsonbody"
 	"github.com/platformd/platformd/core/internal/logs"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
@@ -26,7 +23,7 @@ const (
 	requestTimeout = 10 * time.Second // of everything but following logs and orders to modules
 	// orderTimeout bounds an order to a module beyond what the module's own timeouts allow: it is the last resort.
 	orderTimeout = time.Hour
-	maxRequest   = 64 << 10 // bytes of a request's body
+	maxHeaders   = 64 << 10 // bytes of those of a request
 )
 
 // Deps is what the API shows and acts on. Every field is required. The functions must not block, Order and Migrations excepted.
@@ -118,11 +115,11 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (a *api) info(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, a.deps.Info())
+	return jsonbody.Write(w, http.StatusOK, a.deps.Info())
 }
 
 func (a *api) modules(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, list[Module]{Items: normal(a.deps.Modules())})
+	return jsonbody.Write(w, http.StatusOK, list[Module]{Items: normal(a.deps.Modules())})
 }
 
 func (a *api) module(w http.ResponseWriter, r *http.Request) error {
@@ -130,7 +127,7 @@ func (a *api) module(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, m)
+	return jsonbody.Write(w, http.StatusOK, m)
 }
 
 // find returns the module that the path names.
@@ -148,7 +145,7 @@ func (a *api) crashes(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, list[Crash]{Items: orEmpty(a.deps.Crashes(m.Name))})
+	return jsonbody.Write(w, http.StatusOK, list[Crash]{Items: orEmpty(a.deps.Crashes(m.Name))})
 }
 
 // order answers when the order has been carried out, which may take as long as the module may.
@@ -170,7 +167,7 @@ func (a *api) order(order Order) func(http.ResponseWriter, *http.Request) error 
 // stop answers first: the daemon closes this very connection when it stops, and the audit log too.
 func (a *api) stop(w http.ResponseWriter, r *http.Request) error {
 	info := a.deps.Info()
-	err := writeJSON(w, http.StatusAccepted, Stopping{PID: info.PID, WithinMillis: info.StopMillis})
+	err := jsonbody.Write(w, http.StatusAccepted, Stopping{PID: info.PID, WithinMillis: info.StopMillis})
 	if err == nil {
 		err = http.NewResponseController(w).Flush()
 	}
@@ -185,40 +182,6 @@ func noContent(w http.ResponseWriter, err error) error {
 		w.WriteHeader(http.StatusNoContent)
 	}
 	return err
-}
-
-// writeJSON answers with what nobody on the way may keep.
-func writeJSON(w http.ResponseWriter, status int, value any) error {
-	body, err := json.Marshal(value)
-	if err != nil {
-		return fmt.Errorf("encode the answer: %w", err)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // the client may be gone; there is nobody left to tell
-	return nil
-}
-
-// readJSON reads a body that holds one JSON value and no key that into does not have.
-func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return problem.New(http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf("the body has more than %d bytes", maxRequest))
-	}
-	if err != nil {
-		return badRequest(fmt.Errorf("read the body: %w", err))
-	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return badRequest(fmt.Errorf("decode the body: %w", err))
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return badRequest(errors.New("the body goes on after its JSON value"))
-	}
-	return nil
 }
 
 // badRequest tells the client what err says.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/platformd/platformd/core/internal/jsonbody"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
@@ -149,7 +150,7 @@ func (a *api) migrations(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, list[ModuleMigrations]{Items: orEmpty(all)})
+	return jsonbody.Write(w, http.StatusOK, list[ModuleMigrations]{Items: orEmpty(all)})
 }
 
 func (a *api) migrationPlan(w http.ResponseWriter, r *http.Request) error {
@@ -162,7 +163,7 @@ func (a *api) migrationPlan(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, list[ModulePlan]{Items: orEmpty(plan)})
+	return jsonbody.Write(w, http.StatusOK, list[ModulePlan]{Items: orEmpty(plan)})
 }
 
 // parameter is the value of the one parameter that a path has, "" without it. Another one, or two of it, is a mistake.

@@ -110,9 +110,9 @@ func TestLinks(t *testing.T) {
 	before, secret, found := strings.Cut(setup.URL, "=")
 	require.True(t, found)
 	require.Equal(t, "http://platform.test/api/v1/platform/setup?token", before)
-	purpose, err := s.users.CheckLink(ctx, secret)
+	opens, err := s.users.CheckLink(ctx, secret)
 	require.NoError(t, err)
-	require.Equal(t, identity.PurposeSetup, purpose)
+	require.Equal(t, identity.OpenLink{Purpose: identity.PurposeSetup}, opens)
 
 	invited, err := s.InviteUser(ctx, "ada@example.com", "Ada")
 	require.NoError(t, err)

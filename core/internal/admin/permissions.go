@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/platformd/platformd/core/internal/authz"
+	"github.com/platformd/platformd/core/internal/jsonbody"
 	"github.com/platformd/platformd/plugin-api/nearest"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
@@ -46,7 +47,7 @@ func (a *api) permissions(w http.ResponseWriter, r *http.Request) error {
 		all[i].Roles = rolesWith(roles, all[i].Name)
 	}
 	orphans.Patterns, orphans.Roles = orEmpty(orphans.Patterns), orEmpty(orphans.Roles)
-	return writeJSON(w, http.StatusOK, Permissions{Items: all, Orphans: orphans})
+	return jsonbody.Write(w, http.StatusOK, Permissions{Items: all, Orphans: orphans})
 }
 
 func rolesWith(roles []authz.Role, permission string) (names []string) {
@@ -88,5 +89,5 @@ func (a *api) check(w http.ResponseWriter, r *http.Request) error {
 		answer.Allowed = false
 		answer.Text = fmt.Sprintf("denied: %s is disabled (fix: `platformd user enable %[1]s`)", u.Email)
 	}
-	return writeJSON(w, http.StatusOK, answer)
+	return jsonbody.Write(w, http.StatusOK, answer)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/platformd/platformd/core/internal/authz"
+	"github.com/platformd/platformd/core/internal/jsonbody"
 )
 
 // maxShown bounds how many of those who have a role, or are in a group, are listed; the counts say how many there are.
@@ -44,7 +45,7 @@ func (a *api) roles(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, list[authz.Role]{Items: orEmpty(roles)})
+	return jsonbody.Write(w, http.StatusOK, list[authz.Role]{Items: orEmpty(roles)})
 }
 
 // findRole returns a role as it is now.
@@ -75,7 +76,7 @@ func (a *api) role(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, Role{Role: role, Holders: holders})
+	return jsonbody.Write(w, http.StatusOK, Role{Role: role, Holders: holders})
 }
 
 func (a *api) holders(ctx context.Context, assigned []authz.Assignment) ([]RoleHolder, error) {
@@ -94,7 +95,7 @@ func (a *api) holders(ctx context.Context, assigned []authz.Assignment) ([]RoleH
 
 func (a *api) createRole(w http.ResponseWriter, r *http.Request) error {
 	var asked NewRole
-	if err := readJSON(w, r, &asked); err != nil {
+	if err := jsonbody.Read(w, r, &asked); err != nil {
 		return err
 	}
 	c := change{action: "role.create", resource: "role/" + asked.Name, details: []string{"description", asked.Description}}
@@ -112,7 +113,7 @@ func (a *api) answerRole(w http.ResponseWriter, r *http.Request, status int, nam
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, status, role)
+	return jsonbody.Write(w, status, role)
 }
 
 func (a *api) deleteRole(w http.ResponseWriter, r *http.Request) error {
@@ -135,7 +136,7 @@ func (a *api) editRole(action string) func(http.ResponseWriter, *http.Request) e
 		var asked struct {
 			Permissions []string `json:"permissions"`
 		}
-		if err := readJSON(w, r, &asked); err != nil {
+		if err := jsonbody.Read(w, r, &asked); err != nil {
 			return err
 		}
 		if len(asked.Permissions) == 0 {
@@ -193,7 +194,7 @@ func assignment(role string, to ...authz.Subject) change {
 // readSubjects finds the users: authz takes whatever id it is given.
 func (a *api) readSubjects(w http.ResponseWriter, r *http.Request) ([]authz.Subject, error) {
 	var asked Subjects
-	if err := readJSON(w, r, &asked); err != nil {
+	if err := jsonbody.Read(w, r, &asked); err != nil {
 		return nil, err
 	}
 	ids, err := a.userIDs(r.Context(), asked.Users)

@@ -26,7 +26,7 @@ func Serve(ctx context.Context, ln net.Listener, deps Deps) error {
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      2 * requestTimeout, // for following logs, of each write
 		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    maxRequest,
+		MaxHeaderBytes:    maxHeaders,
 		ErrorLog:          deps.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Warn}),
 	}
 	both.Go(func() error {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/identity"
+	"github.com/platformd/platformd/core/internal/jsonbody"
 	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
@@ -68,7 +69,7 @@ func (a *api) tokens(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, list[Token]{Items: shown})
+	return jsonbody.Write(w, http.StatusOK, list[Token]{Items: shown})
 }
 
 func (a *api) withOwners(ctx context.Context, tokens []auth.Token) ([]Token, error) {
@@ -105,7 +106,7 @@ func (a *api) usersByID(ctx context.Context, ids []string) (map[string]identity.
 
 func (a *api) createToken(w http.ResponseWriter, r *http.Request) error {
 	var asked NewToken
-	if err := readJSON(w, r, &asked); err != nil {
+	if err := jsonbody.Read(w, r, &asked); err != nil {
 		return err
 	}
 	ttl, err := ParseTTL(asked.TTL)
@@ -133,7 +134,7 @@ func (a *api) createToken(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusCreated, made)
+	return jsonbody.Write(w, http.StatusCreated, made)
 }
 
 // mayIssue returns the id of the future owner. The secret is told to whoever asks, who is then taken for the owner.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/platformd/platformd/core/internal/authz"
 	"github.com/platformd/platformd/core/internal/identity"
+	"github.com/platformd/platformd/core/internal/jsonbody"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
@@ -94,7 +95,7 @@ func (a *api) users(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, Page[identity.User]{Items: found.Users, Next: found.Next})
+	return jsonbody.Write(w, http.StatusOK, Page[identity.User]{Items: found.Users, Next: found.Next})
 }
 
 // number reads a parameter that is a number; 0 without it.
@@ -127,12 +128,12 @@ func (a *api) user(w http.ResponseWriter, r *http.Request) error {
 	if shown.Groups, err = a.deps.Authz.GroupsOf(r.Context(), u.ID); err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, shown)
+	return jsonbody.Write(w, http.StatusOK, shown)
 }
 
 func (a *api) createUser(w http.ResponseWriter, r *http.Request) error {
 	var asked NewUser
-	if err := readJSON(w, r, &asked); err != nil {
+	if err := jsonbody.Read(w, r, &asked); err != nil {
 		return err
 	}
 	var made identity.User
@@ -154,7 +155,7 @@ func (a *api) createUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusCreated, made)
+	return jsonbody.Write(w, http.StatusCreated, made)
 }
 
 func (a *api) inviteUser(w http.ResponseWriter, r *http.Request) error {
@@ -162,7 +163,7 @@ func (a *api) inviteUser(w http.ResponseWriter, r *http.Request) error {
 		Email string `json:"email"`
 		Name  string `json:"name"`
 	}
-	if err := readJSON(w, r, &asked); err != nil {
+	if err := jsonbody.Read(w, r, &asked); err != nil {
 		return err
 	}
 	var made Invitation
@@ -176,7 +177,7 @@ func (a *api) inviteUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusCreated, made)
+	return jsonbody.Write(w, http.StatusCreated, made)
 }
 
 // onUser changes the user whom the path names; work gets who that is.
@@ -202,7 +203,7 @@ func (a *api) ruling(r *http.Request, action string, work func(ctx context.Conte
 // updateUser lets whoever may change users change everybody's name, but not where links to everybody's account are sent to.
 func (a *api) updateUser(w http.ResponseWriter, r *http.Request) error {
 	var asked UserChange
-	if err := readJSON(w, r, &asked); err != nil {
+	if err := jsonbody.Read(w, r, &asked); err != nil {
 		return err
 	}
 	var updated identity.User
@@ -222,7 +223,7 @@ func (a *api) updateUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, updated)
+	return jsonbody.Write(w, http.StatusOK, updated)
 }
 
 func (a *api) deleteUser(w http.ResponseWriter, r *http.Request) error {
@@ -245,7 +246,7 @@ func (a *api) setPassword(w http.ResponseWriter, r *http.Request) error {
 	var asked struct {
 		Password string `json:"password"`
 	}
-	if err := readJSON(w, r, &asked); err != nil {
+	if err := jsonbody.Read(w, r, &asked); err != nil {
 		return err
 	}
 	return noContent(w, a.ruling(r, "user.password", func(ctx context.Context, id string) error {
@@ -263,5 +264,5 @@ func (a *api) resetPassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusCreated, made)
+	return jsonbody.Write(w, http.StatusCreated, made)
 }

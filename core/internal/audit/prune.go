@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+
+	"github.com/platformd/platformd/plugin-api/problem"
 )
 
 const (
@@ -18,7 +20,9 @@ const (
 	pruneEvery = 24 * time.Hour
 )
 
-var errTooYoung = bad("audit rows are kept for a day at least (fix: choose a longer retention, or 0 to keep them for ever)")
+var errTooYoung = problem.Invalid(
+	"audit rows are kept for a day at least (fix: choose a longer retention, or 0 to keep them for ever)",
+)
 
 // pruneDaily removes what is too old, now and each day from now on.
 func (s *Service) pruneDaily(ctx context.Context) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"time"
 
 	"gorm.io/gorm"
@@ -37,7 +36,8 @@ type Filter struct {
 // daemons differ. A bad filter is a *problem.Problem.
 func (s *Service) Search(ctx context.Context, f Filter) ([]Row, error) {
 	if f.Limit < 0 || f.Limit > MaxLimit {
-		return nil, bad("a search returns 1 to %d rows (fix: choose a smaller limit, and go on after the last row's seq)", MaxLimit)
+		return nil, problem.Invalid("a search returns 1 to %d rows (fix: choose a smaller limit, and go on after the last row's seq)",
+			MaxLimit)
 	}
 	if f.Limit == 0 {
 		f.Limit = defaultLimit
@@ -95,7 +95,7 @@ func (f Filter) order(db *gorm.DB) *gorm.DB {
 // A row's details are the very bytes that were hashed.
 func (s *Service) Export(ctx context.Context, w io.Writer, f Filter) error {
 	if f.Limit < 0 {
-		return bad("a limit is a positive number (fix: leave it out to export all)")
+		return problem.Invalid("a limit is a positive number (fix: leave it out to export all)")
 	}
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
@@ -156,9 +156,4 @@ func (s *Service) Head(ctx context.Context) (Mark, error) {
 		return Mark{}, fmt.Errorf("read the head of the audit chain: %w", err)
 	}
 	return Mark{Seq: end.Seq, Hash: hashOf(end.Hash)}, nil
-}
-
-// bad is an error that clients may see.
-func bad(format string, args ...any) error {
-	return problem.New(http.StatusBadRequest, "invalid_argument", fmt.Sprintf(format, args...))
 }

@@ -33,7 +33,7 @@ func ParseMark(text string) (m Mark, err error) {
 	seq, hash, _ := strings.Cut(text, ":")
 	m.Seq, err = strconv.ParseInt(seq, 10, 64)
 	if err != nil || m.Seq < 1 || m.Hash.UnmarshalText([]byte(hash)) != nil {
-		return Mark{}, bad("%.100q is not SEQ:HASH (fix: give what `platformd audit verify` printed as the head)", text)
+		return Mark{}, problem.Invalid("%.100q is not SEQ:HASH (fix: give what `platformd audit verify` printed as the head)", text)
 	}
 	return m, nil
 }

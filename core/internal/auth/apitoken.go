@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+
+	"github.com/platformd/platformd/plugin-api/problem"
 )
 
 // Token is an API token without its secret. Times are UTC.
@@ -57,7 +59,7 @@ func (s *Service) checkOwner(ctx context.Context, owner string) error {
 	}
 	_, err := s.user(ctx, owner)
 	if errors.Is(err, ErrNoUser) {
-		return bad("the owner of a token must be a user who may sign in (fix: `platformd user ls` lists them)")
+		return problem.Invalid("the owner of a token must be a user who may sign in (fix: `platformd user ls` lists them)")
 	}
 	if err != nil {
 		return fmt.Errorf("look up the owner of the token: %w", err)

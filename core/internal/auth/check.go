@@ -1,13 +1,11 @@
 package auth
 
 import (
-	"fmt"
-	"net/http"
 	"slices"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
+	"github.com/platformd/platformd/core/internal/canonical"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
@@ -21,38 +19,21 @@ const (
 
 func (n NewToken) check() error {
 	if n.TTL < time.Second || n.TTL > maxTTL {
-		return bad("a token is valid for at least one second and at most 10 years (fix: choose another ttl, such as 30d)")
+		return problem.Invalid("a token is valid for at least one second and at most 10 years (fix: choose another ttl, such as 30d)")
 	}
-	if utf8.RuneCountInString(n.Name) > maxName || !printable(n.Name) {
-		return bad("the name of a token has at most %d printable characters (fix: choose a shorter or plainer one)", maxName)
+	if utf8.RuneCountInString(n.Name) > maxName || !canonical.Printable(n.Name) {
+		return problem.Invalid("the name of a token has at most %d printable characters (fix: choose a shorter or plainer one)",
+			maxName)
 	}
 	if len(n.Permissions) > maxPermissions {
-		return bad("a token has at most %d permissions (fix: use a pattern such as blog.*)", maxPermissions)
+		return problem.Invalid("a token has at most %d permissions (fix: use a pattern such as blog.*)", maxPermissions)
 	}
 	for _, pattern := range n.Permissions {
-		if pattern == "" || len(pattern) > maxPattern || !printable(pattern) {
-			return bad("%.40q is not a permission (fix: use a permission's name, NAME.* or *)", pattern)
+		if pattern == "" || len(pattern) > maxPattern || !canonical.Printable(pattern) {
+			return problem.Invalid("%.40q is not a permission (fix: use a permission's name, NAME.* or *)", pattern)
 		}
 	}
 	return nil
-}
-
-// bad is an error that clients may see.
-func bad(format string, args ...any) error {
-	return problem.New(http.StatusBadRequest, "invalid_argument", fmt.Sprintf(format, args...))
-}
-
-// printable refuses what could deceive the reader of a list, such as the escapes of a terminal or invisible characters.
-func printable(s string) bool {
-	if !utf8.ValidString(s) {
-		return false
-	}
-	for _, r := range s {
-		if !unicode.IsPrint(r) {
-			return false
-		}
-	}
-	return true
 }
 
 // unique drops repetitions and keeps the order. The result is not nil.

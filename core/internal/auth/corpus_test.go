@@ -130,7 +130,7 @@ func (b *bench) genuine(t *testing.T, from string) string {
 	case "ticket":
 		identity, err := b.service.Authenticate(t.Context(), b.tokens.AccessToken)
 		require.NoError(t, err)
-		return b.service.Mint(&identity, "blog", "r1")
+		return mint(b.service, &identity, "blog", "r1")
 	case "state":
 		_, cookie, err := b.service.Begin(t.Context(), "acme", redirectURL)
 		require.NoError(t, err)

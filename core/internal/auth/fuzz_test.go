@@ -17,7 +17,7 @@ func FuzzAuthenticate(f *testing.F) {
 	good := map[string]bool{tokens.AccessToken: true, service: true}
 	identity := someone()
 	for _, seed := range []string{
-		tokens.AccessToken, service, tokens.RefreshToken, s.Mint(identity, "blog", "r"), "", "..", "pfd_", "a.b.c",
+		tokens.AccessToken, service, tokens.RefreshToken, mint(s, identity, "blog", "r"), "", "..", "pfd_", "a.b.c",
 		forge(f, s, tokens.AccessToken, forgery{rawClaims: `{$inner,"sub":"u-bob"}`}),
 		forge(f, s, tokens.AccessToken, forgery{header: map[string]any{"alg": "none"}, sign: "nobody"}),
 	} {
@@ -64,7 +64,7 @@ func FuzzClaims(f *testing.F) {
 
 func FuzzReadTicket(f *testing.F) {
 	s := onSQLite(f).replica(f)
-	good := s.Mint(someone(), "blog", "r")
+	good := mint(s, someone(), "blog", "r")
 	for _, seed := range []string{good, "", ticketPrefix, good[:40], good + "A", "pft_AQ"} {
 		f.Add(seed)
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+
+	"github.com/platformd/platformd/core/internal/canonical"
 )
 
 // maxIDToken bounds the bytes of an ID token that are looked at.
@@ -242,7 +244,7 @@ func (i *issuer) external(token *oidc.IDToken) (*known, error) {
 	if token.Subject == "" || len(token.Subject) > maxSubject || !utf8.ValidString(token.Subject) {
 		return nil, errors.New("the ID token names no subject")
 	}
-	if len(c.Email) > maxEmail || !printable(c.Email) {
+	if len(c.Email) > maxEmail || !canonical.Printable(c.Email) {
 		return nil, errors.New("the ID token holds an email that is none")
 	}
 	return &known{

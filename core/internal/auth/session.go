@@ -48,21 +48,39 @@ func (*ReuseError) Unwrap() error { return ErrSessionEnded }
 // Login begins a session. It returns ErrBadCredentials, without a hint at what is wrong, or a *TooManyError after too many wrong
 // answers; any other error means that it could not find out.
 func (s *Service) Login(ctx context.Context, l Login) (Tokens, error) {
-	try, err := s.throttle.begin(s.normal(l.Email), l.Address)
+	var user User
+	err := s.attempt(ctx, s.normal(l.Email), l.Address, func(ctx context.Context) (err error) {
+		user, err = s.verify(ctx, l)
+		return err
+	})
 	if err != nil {
 		return Tokens{}, err
+	}
+	return s.begin(ctx, &user, Client{l.Address, l.UserAgent})
+}
+
+// Confirm lets check find out whether a user who has signed in, or somebody who has stolen their session, knows a secret of
+// theirs: it returns what check does, ErrBadCredentials for a wrong one; or a *TooManyError, without a check, after too many of
+// these. They count against the address as failed sign-ins do, but not against the user's own: a thief must not keep them out.
+func (s *Service) Confirm(ctx context.Context, userID, address string, check func(context.Context) error) error {
+	return s.attempt(ctx, " user "+userID, address, check) // no email begins with a space, once it is normal
+}
+
+// attempt runs check unless too many have failed.
+func (s *Service) attempt(ctx context.Context, account, address string, check func(context.Context) error) error {
+	try, err := s.throttle.begin(account, address)
+	if err != nil {
+		return err
 	}
 	verdict := unknown
 	defer func() { try.end(verdict) }()
-	user, err := s.verify(ctx, l)
-	if errors.Is(err, ErrBadCredentials) {
+	switch err = check(ctx); {
+	case err == nil:
+		verdict = succeeded
+	case errors.Is(err, ErrBadCredentials):
 		verdict = failed
 	}
-	if err != nil {
-		return Tokens{}, err
-	}
-	verdict = succeeded
-	return s.begin(ctx, &user, Client{l.Address, l.UserAgent})
+	return err
 }
 
 func (s *Service) normal(email string) string {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -172,6 +173,35 @@ func TestLoginIsThrottled(t *testing.T) {
 	require.Equal(t, freeFailures, w.looks()-before, "no password was looked at")
 	w.clock.move(time.Second)
 	require.NoError(t, try("ada@example.com", "correct horse"))
+}
+
+// Who holds a session guesses no better at what its user knows than who does not; and keeps nobody from signing in.
+func TestConfirmIsThrottled(t *testing.T) {
+	t.Parallel()
+	w := onSQLite(t)
+	s := w.replica(t)
+	checks := 0
+	confirm := func(user, address string, err error) error {
+		return s.Confirm(t.Context(), user, address, func(context.Context) error { checks++; return err })
+	}
+	for range 2 * freeFailures {
+		require.ErrorIs(t, confirm("u-ada", "192.0.2.1", errOutage), errOutage, "nobody knows")
+	}
+	for i := range freeFailures {
+		require.Equal(t, ErrBadCredentials, confirm("u-ada", fmt.Sprintf("192.0.2.%d", i), ErrBadCredentials))
+	}
+	var slow *TooManyError
+	before := checks
+	require.ErrorAs(t, confirm("u-ada", "192.0.2.9", nil), &slow)
+	require.Equal(t, time.Second, slow.RetryAfter)
+	require.Equal(t, before, checks, "nothing was looked at")
+	require.NoError(t, confirm("u-bob", "192.0.2.9", nil))
+	ada(t, s)
+	w.clock.move(time.Second)
+	require.NoError(t, confirm("u-ada", "192.0.2.9", nil))
+	for range freeFailures {
+		require.Equal(t, ErrBadCredentials, confirm("u-ada", "192.0.2.10", ErrBadCredentials), "a success resets the user")
+	}
 }
 
 // Of a thousand guesses at the same moment five are looked at.

@@ -40,26 +40,27 @@ type Ticket struct {
 	Expires   time.Time // whole seconds
 }
 
-// Mint makes a ticket by which a module, the audience, shows for a minute that it works on behalf of who. It holds the bounds of
-// the credential: the module can do no more with it than its caller. Only the core can make or read one, as the key is the
-// core's (HMAC-SHA256); replicas share it, so that each reads the tickets of all.
-func (s *Service) Mint(who *Identity, audience, requestID string) string {
+// Mint makes a ticket by which a module, the audience, shows until it expires, in a minute, that it works on behalf of who. It
+// holds the bounds of the credential: the module can do no more with it than its caller. Only the core can make or read one, as
+// the key is the core's (HMAC-SHA256); replicas share it, so that each reads the tickets of all. Without a key there is none: "".
+func (s *Service) Mint(who *Identity, audience, requestID string) (ticket string, expires time.Time) {
 	now := s.now()
 	k := s.keys.set.Load().signer(purposeTicket, now)
 	if k == nil { // somebody deleted the key: no ticket is better than one that anybody could make
-		return ""
+		return "", time.Time{}
 	}
+	expires = now.Add(ticketTTL).UTC().Truncate(time.Second)
 	p := k.scribe()
 	defer k.scribes.Put(p)
 	p.ticket = append(p.ticket[:0], ticketVersion)
 	p.ticket = append(p.ticket, k.kid...)
 	p.ticket = append(p.ticket, make([]byte, len(digest{}))...)
 	p.ticket = appendBody(p.ticket, who, audience, requestID)
-	p.ticket = binary.AppendVarint(p.ticket, now.Add(ticketTTL).Unix())
+	p.ticket = binary.AppendVarint(p.ticket, expires.Unix())
 	copy(p.ticket[macAt:], p.sign(p.ticket))
 	p.text = append(p.text[:0], ticketPrefix...)
 	p.text = base64.RawURLEncoding.AppendEncode(p.text, p.ticket)
-	return string(p.text)
+	return string(p.text), expires
 }
 
 // scribe is what it takes to make or read a ticket, used again and again: tickets are made for every request.

@@ -18,6 +18,12 @@ func someone() *Identity {
 	}
 }
 
+// mint returns a ticket alone.
+func mint(s *Service, who *Identity, audience, requestID string) string {
+	ticket, _ := s.Mint(who, audience, requestID)
+	return ticket
+}
+
 func TestATicketSaysWhatWasMinted(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, w *world) {
@@ -29,8 +35,9 @@ func TestATicketSaysWhatWasMinted(t *testing.T) {
 				Principal: link.Principal{Kind: "é", ID: "\x00", Name: strings.Repeat("n", 300)}, Permissions: []string{"", "*"},
 			},
 		} {
-			ticket := here.Mint(who, "blog", "request-1")
+			ticket, expires := here.Mint(who, "blog", "request-1")
 			require.Regexp(t, `^pft_[A-Za-z0-9_-]+$`, ticket)
+			require.Equal(t, w.clock.now().Add(time.Minute), expires)
 			for _, s := range []*Service{here, there} {
 				got, err := s.ReadTicket(t.Context(), ticket, "blog")
 				require.NoError(t, err, name)
@@ -47,7 +54,7 @@ func TestATicketKeepsItsBounds(t *testing.T) {
 	for _, permissions := range [][]string{nil, {}, {"a"}} {
 		who := someone()
 		who.Permissions = permissions
-		got, err := s.ReadTicket(t.Context(), s.Mint(who, "blog", ""), "blog")
+		got, err := s.ReadTicket(t.Context(), mint(s, who, "blog", ""), "blog")
 		require.NoError(t, err)
 		require.Equal(t, permissions == nil, got.Permissions == nil)
 		require.Len(t, got.Permissions, len(permissions))
@@ -62,7 +69,7 @@ func TestTheLargestTokenFitsIntoATicket(t *testing.T) {
 	for range maxPermissions {
 		who.Permissions = append(who.Permissions, strings.Repeat("p", maxPattern))
 	}
-	_, err := s.ReadTicket(t.Context(), s.Mint(who, "blog", strings.Repeat("r", 128)), "blog")
+	_, err := s.ReadTicket(t.Context(), mint(s, who, "blog", strings.Repeat("r", 128)), "blog")
 	require.NoError(t, err)
 }
 
@@ -71,7 +78,7 @@ func TestTicketsAreRefused(t *testing.T) {
 	w := onSQLite(t)
 	s := w.replica(t)
 	stranger := onSQLite(t).replica(t)
-	ticket := s.Mint(someone(), "blog", "r")
+	ticket := mint(s, someone(), "blog", "r")
 	raw, err := base64.RawURLEncoding.DecodeString(ticket[len(ticketPrefix):])
 	require.NoError(t, err)
 	refused := func(ticket, audience, why string) {
@@ -95,7 +102,7 @@ func TestTicketsAreRefused(t *testing.T) {
 	for name, bad := range map[string]string{
 		"empty": "", "prefix": ticketPrefix, "no prefix": ticket[4:], "API token's prefix": prefix + ticket[4:], "padded": ticket + "=",
 		"line break": ticket + "\n", "longer": ticket + "AAAA", "huge": ticketPrefix + strings.Repeat("AAAA", 1<<20),
-		"of another installation": stranger.Mint(someone(), "blog", "r"), "access token": ada(t, s).AccessToken,
+		"of another installation": mint(stranger, someone(), "blog", "r"), "access token": ada(t, s).AccessToken,
 	} {
 		refused(bad, "blog", name)
 	}
@@ -112,8 +119,8 @@ func TestTicketsOutliveARotation(t *testing.T) {
 	here, there := w.replica(t), w.replica(t)
 	require.NoError(t, here.Rotate(t.Context()))
 	for range 30 {
-		ticket := here.Mint(someone(), "blog", "r")
-		late := there.Mint(someone(), "blog", "r") // there nobody has read the new keys yet
+		ticket := mint(here, someone(), "blog", "r")
+		late := mint(there, someone(), "blog", "r") // there nobody has read the new keys yet
 		for _, s := range []*Service{here, there} {
 			for _, t1 := range []string{ticket, late} {
 				_, err := s.ReadTicket(t.Context(), t1, "blog")
@@ -130,8 +137,8 @@ func TestATicketThatCannotBeJudged(t *testing.T) {
 	w := onSQLite(t)
 	store := w.store(t)
 	s := serve(t, store, Options{}, w.clock)
-	known := s.Mint(someone(), "blog", "r")
-	unknown := onSQLite(t).replica(t).Mint(someone(), "blog", "r")
+	known := mint(s, someone(), "blog", "r")
+	unknown := mint(onSQLite(t).replica(t), someone(), "blog", "r")
 	require.NoError(t, store.Close())
 	w.clock.move(keyPause)
 	got, err := s.ReadTicket(t.Context(), unknown, "blog")
@@ -147,5 +154,5 @@ func TestNoKeyNoTicket(t *testing.T) {
 	t.Parallel()
 	s := onSQLite(t).replica(t)
 	s.keys.set.Store(&keySet{})
-	require.Empty(t, s.Mint(someone(), "blog", "r"))
+	require.Empty(t, mint(s, someone(), "blog", "r"))
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"gorm.io/gorm"
+
+	"github.com/platformd/platformd/plugin-api/problem"
 )
 
 // The kinds of subjects, as they are stored.
@@ -34,7 +36,7 @@ func (s Subject) check() error {
 	case kindGroup:
 		return checkName("group", s.ID)
 	}
-	return bad("%.80q is no kind of subject (fix: say user or group)", s.Kind)
+	return problem.Invalid("%.80q is no kind of subject (fix: say user or group)", s.Kind)
 }
 
 // Assignment says that a subject has a role.
@@ -63,7 +65,7 @@ func (s *Service) AssignTx(tx *gorm.DB, role string, to ...Subject) error {
 
 func checkAssignment(role string, to []Subject) error {
 	if len(to) > maxBatch {
-		return bad("%d subjects are too many at once (fix: at most %d)", len(to), maxBatch)
+		return problem.Invalid("%d subjects are too many at once (fix: at most %d)", len(to), maxBatch)
 	}
 	for _, subject := range to {
 		if err := subject.check(); err != nil {
@@ -141,7 +143,7 @@ func (s *Service) SyncExternal(ctx context.Context, user, source string, roles [
 		return err
 	}
 	if len(roles) > maxBatch {
-		return bad("%d roles are too many (fix: at most %d)", len(roles), maxBatch)
+		return problem.Invalid("%d roles are too many (fix: at most %d)", len(roles), maxBatch)
 	}
 	wanted := slices.Compact(slices.Sorted(slices.Values(roles)))
 	wanted, err := s.existing(ctx, wanted)

@@ -3,12 +3,11 @@ package authz
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"regexp"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
+	"github.com/platformd/platformd/core/internal/canonical"
 	"github.com/platformd/platformd/plugin-api/nearest"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
@@ -84,28 +83,29 @@ var validRole = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`) // as in manifests
 
 func checkName(what, name string) error {
 	if !validRole.MatchString(name) {
-		return bad("%.80q cannot be the name of a %s (fix: use a-z, 0-9, _ and -, beginning with a letter, at most 63)", name, what)
+		return problem.Invalid("%.80q cannot be the name of a %s (fix: use a-z, 0-9, _ and -, beginning with a letter, at most 63)",
+			name, what)
 	}
 	return nil
 }
 
 func checkText(text string) error {
-	if utf8.RuneCountInString(text) > maxText || !printable(text) {
-		return bad("a description has at most %d printable characters (fix: choose a shorter or plainer one)", maxText)
+	if utf8.RuneCountInString(text) > maxText || !canonical.Printable(text) {
+		return problem.Invalid("a description has at most %d printable characters (fix: choose a shorter or plainer one)", maxText)
 	}
 	return nil
 }
 
 func checkID(what, id string) error {
-	if id == "" || len(id) > maxID || !printable(id) {
-		return bad("%.80q is not %s (fix: give at most %d printable characters)", id, what, maxID)
+	if id == "" || len(id) > maxID || !canonical.Printable(id) {
+		return problem.Invalid("%.80q is not %s (fix: give at most %d printable characters)", id, what, maxID)
 	}
 	return nil
 }
 
 func checkUsers(users []string) error {
 	if len(users) > maxBatch {
-		return bad("%d users are too many at once (fix: at most %d)", len(users), maxBatch)
+		return problem.Invalid("%d users are too many at once (fix: at most %d)", len(users), maxBatch)
 	}
 	for _, user := range users {
 		if err := checkID("the id of a user", user); err != nil {
@@ -113,14 +113,4 @@ func checkUsers(users []string) error {
 		}
 	}
 	return nil
-}
-
-// bad is an error that clients may see.
-func bad(format string, args ...any) error {
-	return problem.New(http.StatusBadRequest, "invalid_argument", fmt.Sprintf(format, args...))
-}
-
-// printable refuses what could deceive the reader of a list, such as the escapes of a terminal or invisible characters.
-func printable(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }

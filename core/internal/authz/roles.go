@@ -7,6 +7,8 @@ import (
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
+
+	"github.com/platformd/platformd/plugin-api/problem"
 )
 
 // Admin is the role that is built in. It allows everything.
@@ -64,7 +66,8 @@ func (s *Service) DeleteRole(ctx context.Context, name string) error {
 		case gone.Error != nil:
 			return gone.Error
 		case gone.RowsAffected == 0 && s.byDefault(name) != "":
-			return bad("the role %s is part of the manifest of %s (fix: revoke what it has, or unassign it)", name, s.byDefault(name))
+			return problem.Invalid("the role %s is part of the manifest of %s (fix: revoke what it has, or unassign it)",
+				name, s.byDefault(name))
 		case gone.RowsAffected == 0:
 			return s.noRole(tx, name)
 		}

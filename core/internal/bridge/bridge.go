@@ -94,7 +94,7 @@ func (b *Bridge) Run(ctx context.Context, modules []Module) {
 
 // Publish is the bus's, once every subscription is declared: before, an event would not reach those that are not.
 func (b *Bridge) Publish(ctx context.Context, events []bus.Event) []error {
-	ctx, cancel := context.WithTimeout(ctx, publishWait)
+	ctx, cancel := context.WithTimeout(ctx, directWait)
 	defer cancel()
 	select {
 	case <-b.declared:

@@ -17,9 +17,11 @@ const (
 	// lookAnyway is how often an outbox is looked at though nobody said that there is something in it: whoever had put it there may
 	// have been killed before.
 	lookAnyway = 2 * time.Second
-	// outboxWait bounds what is asked of an outbox, publishWait the publishing of one batch.
+	// outboxWait bounds what is asked of an outbox, publishWait the publishing of one batch, directWait that of a handler: a bus that
+	// is away must not keep requests.
 	outboxWait  = 10 * time.Second
 	publishWait = 30 * time.Second
+	directWait  = 5 * time.Second
 )
 
 // ErrElsewhere means that another daemon is emptying the outbox.

@@ -8,7 +8,6 @@ package cache
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -138,11 +137,6 @@ func (s *Service) Close() error {
 		return nil
 	}
 	return s.store.close()
-}
-
-// bad is an error that clients may see.
-func bad(format string, args ...any) error {
-	return problem.New(http.StatusBadRequest, "invalid_argument", fmt.Sprintf(format, args...))
 }
 
 // weight is what an entry counts.

@@ -75,12 +75,13 @@ func (g *guarded) check(ctx context.Context, key string, size int, ttl time.Dura
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case key == "" || len(key) > MaxKey:
-		return bad("a key of the cache has 1 to %d bytes, not %d (fix: use a shorter one, such as a hash)", MaxKey, len(key))
+		return problem.Invalid("a key of the cache has 1 to %d bytes, not %d (fix: use a shorter one, such as a hash)",
+			MaxKey, len(key))
 	case size > MaxValue:
 		return problem.New(http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf(
 			"a value in the cache has at most %d bytes, not %d (fix: keep it in the database, or in parts)", MaxValue, size))
 	case ttl < 0 || ttl > MaxTTL || ttl > 0 && ttl < time.Millisecond:
-		return bad("a ttl is 0, or 1 ms to %d days (fix: choose one of these; 0 keeps a value as long as there is room)",
+		return problem.Invalid("a ttl is 0, or 1 ms to %d days (fix: choose one of these; 0 keeps a value as long as there is room)",
 			MaxTTL/(24*time.Hour))
 	case size != nothing && weight(key, size) > g.quota:
 		return problem.New(http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf(

@@ -1,4 +1,5 @@
-// Package canonical judges the paths of requests: one that passes means the same to everybody who reads it.
+// Package canonical judges what others wrote, the paths of requests and texts that are shown: one that passes means the same to
+// everybody who reads it.
 //
 // Floor 0. It must not know routes, modules or HTTP: it turns one text into another, or says what is wrong with it.
 package canonical

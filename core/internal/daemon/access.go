@@ -36,7 +36,8 @@ func holder(who auth.Identity) authz.Holder {
 
 // ticket stands for a caller at one module, for a minute.
 func (d *daemon) ticket(caller auth.Identity, module, requestID string) (string, error) {
-	return d.auth.Mint(&caller, module, requestID), nil
+	ticket, _ := d.auth.Mint(&caller, module, requestID)
+	return ticket, nil
 }
 
 // ruled writes down how the gateway judged a request, as far as there is room: a flood of them must not hold up others.

@@ -63,7 +63,7 @@ func TestWhomAModuleAsksFor(t *testing.T) {
 	core := pluginapi.NewCore(pluginapi.Core{Name: "shop"}, nil, r.connect(everything()))
 	as := func(bound ...string) context.Context {
 		who := auth.Identity{Principal: link.Principal{Kind: link.KindUser, ID: r.ada.ID, Name: "Ada"}, Permissions: bound}
-		return link.With(t.Context(), &link.Call{Principal: who.Principal, Ticket: r.deps.Auth.Mint(&who, "shop", "request-1")})
+		return link.With(t.Context(), &link.Call{Principal: who.Principal, Ticket: r.mint(&who, "shop", "request-1")})
 	}
 
 	allowed, err := core.Authz.BatchCheck(as(), "shop.order.read", "shop.order.write")
@@ -117,7 +117,8 @@ func TestTicketsThatAreNotTheModules(t *testing.T) {
 func TestValidate(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	core := pluginapi.NewCore(pluginapi.Core{Name: "shop"}, nil, r.connect(everything()))
+	conn := r.connect(everything())
+	core := pluginapi.NewCore(pluginapi.Core{Name: "shop"}, nil, conn)
 	secret, token, err := r.deps.Auth.Create(t.Context(), auth.NewToken{Name: "ci", Permissions: []string{"shop.*"}, TTL: time.Hour})
 	require.NoError(t, err)
 
@@ -127,6 +128,12 @@ func TestValidate(t *testing.T) {
 	ctx := caller.Context(t.Context())
 	require.Equal(t, caller.Principal, pluginapi.PrincipalFrom(ctx))
 	require.NoError(t, core.Authz.Require(ctx, "shop.order.write"))
+
+	whole, err := corev1.NewAuthClient(conn).Validate(t.Context(), &corev1.ValidateRequest{Token: secret})
+	require.NoError(t, err)
+	read, err := r.deps.Auth.ReadTicket(t.Context(), whole.GetTicket(), "shop")
+	require.NoError(t, err)
+	require.Equal(t, read.Expires, whole.GetTicketExpiresAt().AsTime(), "it says when the ticket does")
 
 	for _, bad := range []string{"", "x", secret + "x"} {
 		_, err = core.Auth.Validate(t.Context(), bad)
@@ -172,7 +179,7 @@ func TestWhatAModuleWritesDown(t *testing.T) {
 	}
 	require.NoError(t, core.Audit.Write(t.Context(), action))
 	who := auth.Identity{Principal: link.Principal{Kind: link.KindUser, ID: r.ada.ID, Name: "Ada"}}
-	asAda := link.With(t.Context(), &link.Call{Ticket: r.deps.Auth.Mint(&who, "shop", "request-1")})
+	asAda := link.With(t.Context(), &link.Call{Ticket: r.mint(&who, "shop", "request-1")})
 	require.NoError(t, core.Audit.Write(asAda, action))
 
 	rows, err := r.deps.Audit.Search(t.Context(), audit.Filter{Action: "shop.order.ship", Limit: 10})

@@ -1,15 +1,13 @@
 package identity
 
 import (
-	"fmt"
-	"net/http"
 	"net/mail"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 
+	"github.com/platformd/platformd/core/internal/canonical"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
@@ -28,7 +26,7 @@ func NormalizeEmail(email string) (string, error) {
 		return "", badEmail()
 	}
 	plain := lower(strings.TrimSpace(email))
-	if len(plain) > maxEmail || !printable(plain) || strings.ContainsRune(plain, ' ') {
+	if len(plain) > maxEmail || !canonical.Printable(plain) || strings.ContainsRune(plain, ' ') {
 		return "", badEmail()
 	}
 	parsed, err := mail.ParseAddress(plain)
@@ -42,14 +40,15 @@ func NormalizeEmail(email string) (string, error) {
 func lower(s string) string { return norm.NFC.String(strings.ToLower(norm.NFC.String(s))) }
 
 func badEmail() error {
-	return bad("this is not an e-mail address (fix: write it as name@example.com, with at most %d bytes)", maxEmail)
+	return problem.Invalid("this is not an e-mail address (fix: write it as name@example.com, with at most %d bytes)", maxEmail)
 }
 
 // normalizeName returns the name as it is stored.
 func normalizeName(name string) (string, error) {
 	plain := norm.NFC.String(strings.TrimSpace(name))
-	if utf8.RuneCountInString(plain) > maxName || !printable(plain) {
-		return "", bad("the name of a user has at most %d printable characters (fix: choose a shorter or plainer one)", maxName)
+	if utf8.RuneCountInString(plain) > maxName || !canonical.Printable(plain) {
+		return "", problem.Invalid("the name of a user has at most %d printable characters (fix: choose a shorter or plainer one)",
+			maxName)
 	}
 	return plain, nil
 }
@@ -59,31 +58,13 @@ func normalizeName(name string) (string, error) {
 func checkPassword(email, password string) error {
 	switch {
 	case len(password) > maxPassword:
-		return bad("a password has at most %d bytes (fix: choose a shorter one)", maxPassword)
+		return problem.Invalid("a password has at most %d bytes (fix: choose a shorter one)", maxPassword)
 	case !utf8.ValidString(password):
-		return bad("a password is text in UTF-8 (fix: see how the file or the form encodes it)")
+		return problem.Invalid("a password is text in UTF-8 (fix: see how the file or the form encodes it)")
 	case utf8.RuneCountInString(password) < minPassword:
-		return bad("a password has at least %d characters (fix: choose a longer one, such as a sentence)", minPassword)
+		return problem.Invalid("a password has at least %d characters (fix: choose a longer one, such as a sentence)", minPassword)
 	case lower(strings.TrimSpace(password)) == email:
-		return bad("the password is the e-mail address (fix: choose another one)")
+		return problem.Invalid("the password is the e-mail address (fix: choose another one)")
 	}
 	return nil
-}
-
-// bad is an error that clients may see.
-func bad(format string, args ...any) error {
-	return problem.New(http.StatusBadRequest, "invalid_argument", fmt.Sprintf(format, args...))
-}
-
-// printable refuses what could deceive the reader of a list, such as the escapes of a terminal or invisible characters.
-func printable(s string) bool {
-	if !utf8.ValidString(s) {
-		return false
-	}
-	for _, r := range s {
-		if !unicode.IsPrint(r) {
-			return false
-		}
-	}
-	return true
 }

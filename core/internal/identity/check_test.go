@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/platformd/platformd/core/internal/canonical"
 	"github.com/platformd/platformd/core/internal/storage"
 )
 
@@ -120,7 +121,8 @@ func FuzzNormalizeEmail(f *testing.F) {
 		if err != nil || again != plain {
 			t.Errorf("%q is %q is %q, %v", email, plain, again, err)
 		}
-		if len(plain) > maxEmail || !printable(plain) || strings.ContainsAny(plain, " \"<>(),;") || strings.Count(plain, "@") != 1 {
+		if len(plain) > maxEmail || !canonical.Printable(plain) || strings.ContainsAny(plain, " \"<>(),;") ||
+			strings.Count(plain, "@") != 1 {
 			t.Errorf("%q is %q", email, plain)
 		}
 	})

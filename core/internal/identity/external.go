@@ -6,6 +6,9 @@ import (
 	"fmt"
 
 	"gorm.io/gorm"
+
+	"github.com/platformd/platformd/core/internal/canonical"
+	"github.com/platformd/platformd/plugin-api/problem"
 )
 
 var (
@@ -54,8 +57,8 @@ const maxClaim = 255
 
 func (e External) check() error {
 	for _, claim := range []string{e.Issuer, e.Subject} {
-		if claim == "" || len(claim) > maxClaim || !printable(claim) {
-			return bad("issuer and subject have 1 to %d printable characters (fix: see what the provider sends)", maxClaim)
+		if claim == "" || len(claim) > maxClaim || !canonical.Printable(claim) {
+			return problem.Invalid("issuer and subject have 1 to %d printable characters (fix: see what the provider sends)", maxClaim)
 		}
 	}
 	return nil

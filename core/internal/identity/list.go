@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/platformd/platformd/core/internal/canonical"
+	"github.com/platformd/platformd/plugin-api/problem"
 )
 
 // Limits of what is asked for at a time.
@@ -60,11 +63,11 @@ func (s *Service) List(ctx context.Context, p Page) (Listing, error) {
 func (p Page) check() error {
 	switch {
 	case p.Limit < 0 || p.Limit > MaxPage:
-		return bad("a page has 1 to %d users (fix: choose another limit)", MaxPage)
+		return problem.Invalid("a page has 1 to %d users (fix: choose another limit)", MaxPage)
 	case p.After != "" && !validID(p.After):
-		return bad("%.40q is not the end of a page (fix: use what the page before says is next)", p.After)
-	case utf8.RuneCountInString(p.Query) > maxName || !printable(p.Query):
-		return bad("what to search for has at most %d printable characters (fix: shorten it)", maxName)
+		return problem.Invalid("%.40q is not the end of a page (fix: use what the page before says is next)", p.After)
+	case utf8.RuneCountInString(p.Query) > maxName || !canonical.Printable(p.Query):
+		return problem.Invalid("what to search for has at most %d printable characters (fix: shorten it)", maxName)
 	}
 	return nil
 }
@@ -76,7 +79,7 @@ func literal(s string) string { return strings.NewReplacer("!", "!!", "%", "!%",
 // out; one who is asked for twice comes once.
 func (s *Service) BatchGet(ctx context.Context, ids []string) ([]User, error) {
 	if len(ids) > MaxBatch {
-		return nil, bad("%d users are too many at a time (fix: ask for at most %d)", len(ids), MaxBatch)
+		return nil, problem.Invalid("%d users are too many at a time (fix: ask for at most %d)", len(ids), MaxBatch)
 	}
 	valid := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !validID(id) })
 	if len(valid) == 0 {

@@ -93,10 +93,23 @@ func (s *Service) ResetLink(ctx context.Context, id string) (Link, error) {
 	return made, err
 }
 
+// OpenLink is what a link that can be used is for.
+type OpenLink struct {
+	Purpose Purpose
+	User    User // whose password it is about; the zero value for PurposeSetup
+}
+
 // CheckLink tells what a link is for, without using it: ErrLinkInvalid, ErrLinkUsed or ErrLinkExpired if for nothing any more.
-func (s *Service) CheckLink(ctx context.Context, secret string) (Purpose, error) {
+func (s *Service) CheckLink(ctx context.Context, secret string) (OpenLink, error) {
 	found, err := s.open(s.db.WithContext(ctx), secret, PurposeSetup, PurposeInvite, PurposeReset)
-	return found.Purpose, err
+	if err != nil {
+		return OpenLink{}, err
+	}
+	opens := OpenLink{Purpose: found.Purpose}
+	if found.UserID != nil {
+		opens.User, err = s.Get(ctx, *found.UserID)
+	}
+	return opens, gone(err)
 }
 
 // Accept gives the user for whom Invite or ResetLink made the link a password, once, and ends their sessions. A password that

@@ -19,9 +19,9 @@ func TestInvite(t *testing.T) {
 		require.False(t, u.HasPassword)
 		require.Regexp(t, `^[A-Za-z0-9_-]{43}$`, made.Secret)
 		require.Equal(t, start.Add(7*day), made.ExpiresAt)
-		purpose, err := d.CheckLink(t.Context(), made.Secret)
+		opens, err := d.CheckLink(t.Context(), made.Secret)
 		require.NoError(t, err)
-		require.Equal(t, PurposeInvite, purpose)
+		require.Equal(t, OpenLink{Purpose: PurposeInvite, User: u}, opens)
 
 		for _, password := range []string{"short", "ada@example.com"} {
 			_, err = d.Accept(t.Context(), made.Secret, password)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"gorm.io/gorm"
+
+	"github.com/platformd/platformd/plugin-api/problem"
 )
 
 // ErrSetupDone means that there is a user, so that nobody is let in as the first any more.
@@ -55,7 +57,7 @@ func (s *Service) CompleteSetup(ctx context.Context, secret string, n NewUser, t
 		return User{}, err // before a stranger makes us hash
 	}
 	if n.Password == nil {
-		return User{}, bad("the first user needs a password (fix: choose one with at least %d characters)", minPassword)
+		return User{}, problem.Invalid("the first user needs a password (fix: choose one with at least %d characters)", minPassword)
 	}
 	r, err := s.prepare(ctx, n)
 	if err != nil {

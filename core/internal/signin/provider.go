@@ -1,10 +1,12 @@
 package signin
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
 	"github.com/platformd/platformd/core/internal/auth"
+	"github.com/platformd/platformd/core/internal/jsonbody"
 )
 
 // stateCookie holds what Begin gave until the client comes back. It goes to our own finish only.
@@ -16,7 +18,7 @@ const prefix = "/api/v1/platform"
 func finishPath(provider string) string { return prefix + "/auth/providers/" + provider + "/finish" }
 
 func (s *signin) providers(w http.ResponseWriter, _ *http.Request, _ auth.Identity) error {
-	return writeJSON(w, http.StatusOK, list[string]{Items: append([]string{}, s.deps.Auth.Issuers()...)})
+	return jsonbody.Write(w, http.StatusOK, list[string]{Items: append([]string{}, s.deps.Auth.Issuers()...)})
 }
 
 func (s *signin) begin(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
@@ -48,10 +50,12 @@ func (s *signin) finish(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 	if cookie, err := r.Cookie(stateCookie); err == nil {
 		state = cookie.Value
 	}
-	http.SetCookie(w, s.cookie(name, "", -1))
 	tokens, err := s.deps.Auth.Finish(r.Context(), auth.Callback{
 		Issuer: name, StateCookie: state, Query: r.URL.Query(), Client: clientOf(r),
 	})
+	if !errors.Is(err, auth.ErrUnknownIssuer) { // whose name may be anything, such as no path of a cookie
+		http.SetCookie(w, s.cookie(name, "", -1))
+	}
 	return s.signedIn(w, r, attempt{"auth.login", "provider/" + name, tokens, err})
 }
 
@@ -59,7 +63,7 @@ func (s *signin) exchange(w http.ResponseWriter, r *http.Request, _ auth.Identit
 	var asked struct {
 		IDToken string `json:"id_token"`
 	}
-	if err := readJSON(r, &asked); err != nil {
+	if err := readJSON(w, r, &asked); err != nil {
 		return err
 	}
 	name := r.PathValue("name")

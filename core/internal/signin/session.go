@@ -1,12 +1,14 @@
 package signin
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
 	"github.com/platformd/platformd/core/internal/audit"
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/identity"
+	"github.com/platformd/platformd/core/internal/jsonbody"
 	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
@@ -27,7 +29,7 @@ func (s *signin) login(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 		Email    string `json:"email"`
 		Password string `json:"password"`
 	}
-	if err := readJSON(r, &asked); err != nil {
+	if err := readJSON(w, r, &asked); err != nil {
 		return err
 	}
 	client := clientOf(r)
@@ -46,8 +48,9 @@ type attempt struct {
 
 // signedIn answers with the tokens of a new or continued session, or with why there is none.
 func (s *signin) signedIn(w http.ResponseWriter, r *http.Request, a attempt) error {
-	entry := audit.Entry{Action: a.action, Resource: a.resource, Outcome: audit.Denied}
+	entry := audit.Entry{Action: a.action, Resource: a.resource}
 	if a.err != nil {
+		entry.Outcome = outcome(a.err)
 		var reuse *auth.ReuseError
 		if errors.As(a.err, &reuse) {
 			entry.Actor = link.Principal{Kind: link.KindUser, ID: reuse.UserID}
@@ -59,19 +62,19 @@ func (s *signin) signedIn(w http.ResponseWriter, r *http.Request, a attempt) err
 	entry.Actor = link.Principal{Kind: link.KindUser, ID: a.tokens.User.ID, Name: a.tokens.User.Name}
 	entry.Resource, entry.Outcome = "session/"+a.tokens.Session, audit.Done
 	s.record(r.Context(), r, entry)
-	return writeJSON(w, http.StatusOK, a.tokens)
+	return jsonbody.Write(w, http.StatusOK, a.tokens)
 }
 
 func (s *signin) refresh(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	var asked struct {
 		RefreshToken string `json:"refresh_token"`
 	}
-	if err := readJSON(r, &asked); err != nil {
+	if err := readJSON(w, r, &asked); err != nil {
 		return err
 	}
 	tokens, err := s.deps.Auth.Refresh(r.Context(), asked.RefreshToken, clientOf(r).Address)
 	if err == nil {
-		return writeJSON(w, http.StatusOK, tokens) // the session is in the log since its beginning
+		return jsonbody.Write(w, http.StatusOK, tokens) // the session is in the log since its beginning
 	}
 	return s.signedIn(w, r, attempt{action: "auth.refresh", err: err})
 }
@@ -79,7 +82,8 @@ func (s *signin) refresh(w http.ResponseWriter, r *http.Request, _ auth.Identity
 // user refuses callers that are nobody's session.
 func user(caller auth.Identity) error {
 	if caller.Principal.Kind != link.KindUser {
-		return problem.New(http.StatusForbidden, "permission_denied", "this is for people who have signed in, not for service tokens")
+		return problem.New(http.StatusForbidden, "permission_denied",
+			"this is for people, and a service token stands for none (fix: sign in)")
 	}
 	return nil
 }
@@ -90,7 +94,7 @@ func session(caller auth.Identity) error {
 		return err
 	}
 	if caller.Permissions != nil {
-		return problem.New(http.StatusForbidden, "permission_denied", "this needs a session: sign in, an API token does not do")
+		return problem.New(http.StatusForbidden, "permission_denied", "this needs a session, an API token does not do (fix: sign in)")
 	}
 	return nil
 }
@@ -124,7 +128,7 @@ func (s *signin) me(w http.ResponseWriter, r *http.Request, caller auth.Identity
 	if caller.Principal.Kind == link.KindUser {
 		known, err := s.deps.Identity.Get(r.Context(), caller.Principal.ID)
 		if err != nil {
-			return err
+			return refused(err)
 		}
 		answer.Email, answer.Name = known.Email, known.Name
 	}
@@ -133,7 +137,7 @@ func (s *signin) me(w http.ResponseWriter, r *http.Request, caller auth.Identity
 		return err
 	}
 	answer.Permissions = append([]string{}, permissions...)
-	return writeJSON(w, http.StatusOK, answer)
+	return jsonbody.Write(w, http.StatusOK, answer)
 }
 
 // list is how several things are sent.
@@ -149,7 +153,7 @@ func (s *signin) sessions(w http.ResponseWriter, r *http.Request, caller auth.Id
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, list[auth.Session]{Items: append([]auth.Session{}, found...)})
+	return jsonbody.Write(w, http.StatusOK, list[auth.Session]{Items: append([]auth.Session{}, found...)})
 }
 
 func (s *signin) endSession(w http.ResponseWriter, r *http.Request, caller auth.Identity) error {
@@ -175,18 +179,25 @@ func (s *signin) changePassword(w http.ResponseWriter, r *http.Request, caller a
 		Old string `json:"old_password"`
 		New string `json:"new_password"`
 	}
-	if err := readJSON(r, &asked); err != nil {
+	if err := readJSON(w, r, &asked); err != nil {
 		return err
 	}
-	entry := audit.Entry{
-		Actor: caller.Principal, Action: "user.password", Resource: "user/" + caller.Principal.ID, Outcome: audit.Denied,
-	}
-	err := s.deps.Identity.ChangePassword(r.Context(), caller.Principal.ID, asked.Old, asked.New)
-	if errors.Is(err, identity.ErrBadCredentials) {
-		s.record(r.Context(), r, entry)
-		return problem.New(http.StatusForbidden, "permission_denied", "the old password is wrong")
-	}
+	entry := audit.Entry{Actor: caller.Principal, Action: "user.password", Resource: "user/" + caller.Principal.ID}
+	err := s.deps.Auth.Confirm(r.Context(), caller.Principal.ID, clientOf(r).Address, func(ctx context.Context) error {
+		err := s.deps.Identity.ChangePassword(ctx, caller.Principal.ID, asked.Old, asked.New)
+		if errors.Is(err, identity.ErrBadCredentials) {
+			return auth.ErrBadCredentials
+		}
+		return err
+	})
 	if err != nil {
+		entry.Outcome = outcome(err)
+		s.record(r.Context(), r, entry)
+	}
+	switch {
+	case errors.Is(err, auth.ErrBadCredentials): // not 401: the session is good
+		return problem.New(http.StatusForbidden, "permission_denied", "the old password is wrong (fix: try again)")
+	case err != nil:
 		return refused(err)
 	}
 	entry.Outcome = audit.Done

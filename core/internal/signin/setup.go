@@ -7,10 +7,15 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/platformd/platformd/core/internal/audit"
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/identity"
+	"github.com/platformd/platformd/core/internal/jsonbody"
 	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
@@ -23,12 +28,12 @@ var form = template.Must(template.New("form.html").Parse(formSource))
 
 // page is what the form shows.
 type page struct {
-	Title, Intro string
-	Token        string // empty: there is nothing to fill in
-	Account      bool   // ask for email and name too
-	Email, Name  string
-	Problem      string
-	Done         string
+	Title, Intro  string
+	Token         string // empty: there is nothing to fill in
+	Account       bool   // ask for email and name too
+	Email, Name   string
+	Problem, Hint string // what is wrong, and what to do about it
+	Done          string
 }
 
 func (p page) show(w http.ResponseWriter, status int) error {
@@ -64,19 +69,14 @@ func (s *signin) passwordForm(w http.ResponseWriter, r *http.Request, _ auth.Ide
 // showForm shows the form if the link is good for it, and else why not. It uses nothing up: mail programs look at links too.
 func (s *signin) showForm(w http.ResponseWriter, r *http.Request, p page, purposes ...identity.Purpose) error {
 	token := r.URL.Query().Get("token")
-	purpose, err := s.deps.Identity.CheckLink(r.Context(), token)
-	if err == nil && !slices.Contains(purposes, purpose) {
+	opens, err := s.deps.Identity.CheckLink(r.Context(), token)
+	if err == nil && !slices.Contains(purposes, opens.Purpose) {
 		err = identity.ErrLinkInvalid
 	}
 	if err != nil {
-		refusal, public := problem.FromError(refused(err))
-		if !public {
-			return err
-		}
-		p.Problem = withoutFix(refusal.Detail)
-		return p.show(w, refusal.Status)
+		return s.answering(w, true, p).failed(filled{}, err)
 	}
-	p.Token = token
+	p.Token, p.Email = token, opens.User.Email
 	return p.show(w, http.StatusOK)
 }
 
@@ -89,22 +89,21 @@ type filled struct {
 }
 
 // read takes either kind, and tells which it was.
-func (f *filled) read(r *http.Request) (isForm bool, err error) {
+func (f *filled) read(w http.ResponseWriter, r *http.Request) (isForm bool, err error) {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch kind {
 	case "application/x-www-form-urlencoded":
+		r.Body = http.MaxBytesReader(w, r.Body, jsonbody.Max)
 		if err := r.ParseForm(); err != nil {
-			return true, badRequest("the form could not be read")
+			return true, jsonbody.Unread(err)
 		}
 		f.Token, f.Email = r.PostForm.Get("token"), r.PostForm.Get("email")
 		f.Name, f.Password = r.PostForm.Get("name"), withoutNewline(r.PostForm.Get("password"))
 		return true, nil
 	case "application/json":
-		err := readJSON(r, f)
-		f.Password = withoutNewline(f.Password)
-		return false, err
+		return false, jsonbody.Read(w, r, f)
 	}
-	return false, problem.New(http.StatusUnsupportedMediaType, "invalid_argument", "send a form or application/json")
+	return false, unsupported("application/json or application/x-www-form-urlencoded")
 }
 
 // withoutNewline drops the end of a file's last line: curl --data-urlencode password@FILE sends it too.
@@ -117,72 +116,99 @@ type reply struct {
 	w      http.ResponseWriter
 	isForm bool
 	page   page
+	log    hclog.Logger
 }
 
-// failed shows a person the form again, with what is wrong.
+func (s *signin) answering(w http.ResponseWriter, isForm bool, p page) reply {
+	return reply{w: w, isForm: isForm, page: p, log: s.deps.Log}
+}
+
+// failed shows a person what is wrong, and the form again if there is another try.
 func (p reply) failed(f filled, err error) error {
 	err = refused(err)
-	refusal, public := problem.FromError(err)
-	if !p.isForm || !public {
+	if !p.isForm {
 		return err
 	}
-	p.page.Token, p.page.Email, p.page.Name, p.page.Problem = f.Token, f.Email, f.Name, withoutFix(refusal.Detail)
+	refusal, public := problem.FromError(err)
+	if !public {
+		p.log.Error("a form could not be answered", "page", p.page.Title, "error", err)
+		refusal.Detail = "something went wrong here (fix: try again; an administrator finds the reason in the log)"
+	}
+	if refusal.Status != http.StatusForbidden { // a link that opens nothing will not the next time either
+		p.page.Token, p.page.Email, p.page.Name = f.Token, f.Email, f.Name
+	}
+	if p.page.Token == "" {
+		p.page.Intro = "" // which says what to fill in
+	}
+	p.page.Problem, p.page.Hint = sentences(refusal.Detail)
 	return p.page.show(p.w, refusal.Status)
 }
 
 func (p reply) done(user identity.User) error {
 	if !p.isForm {
-		return writeJSON(p.w, http.StatusCreated, user)
+		return jsonbody.Write(p.w, http.StatusCreated, user)
 	}
 	p.page.Intro, p.page.Done = "", "Done. You can sign in as "+user.Email+"."
 	return p.page.show(p.w, http.StatusCreated)
 }
 
-// withoutFix leaves out what is meant for the operator's terminal.
-func withoutFix(text string) string {
-	text, _, _ = strings.Cut(text, " (fix: ")
-	return text
+// sentences makes two of an error: what is wrong, and what to do about it.
+func sentences(text string) (wrong, hint string) {
+	wrong, hint, _ = strings.Cut(text, " (fix: ")
+	return sentence(wrong), sentence(strings.TrimSuffix(hint, ")"))
+}
+
+func sentence(text string) string {
+	first, size := utf8.DecodeRuneInString(text)
+	if size == 0 {
+		return ""
+	}
+	return string(unicode.ToUpper(first)) + text[size:] + "."
 }
 
 // recordLink writes down what a one-use link led to.
 func (s *signin) recordLink(r *http.Request, action string, user identity.User, err error) {
-	entry := audit.Entry{Action: action, Outcome: audit.Denied}
-	if err == nil {
+	entry := audit.Entry{Action: action, Outcome: audit.Done}
+	if err != nil {
+		entry.Outcome = outcome(err)
+	} else {
 		entry.Actor = link.Principal{Kind: link.KindUser, ID: user.ID, Name: user.Name}
-		entry.Resource, entry.Outcome = "user/"+user.ID, audit.Done
+		entry.Resource = "user/" + user.ID
 	}
 	s.record(r.Context(), r, entry)
 }
 
 func (s *signin) setup(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	var f filled
-	isForm, err := f.read(r)
+	isForm, err := f.read(w, r)
+	answer := s.answering(w, isForm, setupPage())
 	if err != nil {
-		return err
+		return answer.failed(f, err)
 	}
 	user, err := s.deps.Identity.CompleteSetup(r.Context(), f.Token, identity.NewUser{
 		Email: f.Email, Name: f.Name, Password: &f.Password,
 	}, s.deps.Administrator)
 	s.recordLink(r, "platform.setup", user, err)
-	if err == nil {
-		err = s.deps.Appointed(r.Context())
-	}
 	if err != nil {
-		return reply{w, isForm, setupPage()}.failed(f, err)
+		return answer.failed(f, err)
 	}
-	return reply{w, isForm, setupPage()}.done(user)
+	if err := s.deps.Appointed(r.Context()); err != nil { // the account is made, and its link used: there is nothing to try again
+		s.deps.Log.Warn("what the administrator may do is known in a moment", "user", user.ID, "error", err)
+	}
+	return answer.done(user)
 }
 
 func (s *signin) password(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	var f filled
-	isForm, err := f.read(r)
+	isForm, err := f.read(w, r)
+	answer := s.answering(w, isForm, passwordPage())
 	if err != nil {
-		return err
+		return answer.failed(f, err)
 	}
 	user, err := s.deps.Identity.Accept(r.Context(), f.Token, f.Password)
 	s.recordLink(r, "user.password", user, err)
 	if err != nil {
-		return reply{w, isForm, passwordPage()}.failed(f, err)
+		return answer.failed(f, err)
 	}
-	return reply{w, isForm, passwordPage()}.done(user)
+	return answer.done(user)
 }

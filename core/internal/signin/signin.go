@@ -6,12 +6,9 @@
 package signin
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
+	"mime"
 	"net"
 	"net/http"
 
@@ -20,6 +17,7 @@ import (
 	"github.com/platformd/platformd/core/internal/audit"
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/identity"
+	"github.com/platformd/platformd/core/internal/jsonbody"
 	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
@@ -117,12 +115,14 @@ func refused(err error) error {
 	var many *auth.TooManyError
 	switch {
 	case errors.As(err, &many):
-		p := problem.New(http.StatusTooManyRequests, "resource_exhausted", "too many failed attempts: wait, then try again")
+		p := problem.New(http.StatusTooManyRequests, "resource_exhausted", many.Error())
 		p.RetryAfter = many.RetryAfter
 		return p
 	case errors.Is(err, auth.ErrBadCredentials), errors.Is(err, identity.ErrBadCredentials), errors.Is(err, auth.ErrSessionEnded),
 		errors.Is(err, auth.ErrExternalRefused):
 		return problem.New(http.StatusUnauthorized, "unauthenticated", err.Error())
+	case errors.Is(err, identity.ErrNotFound): // deleted meanwhile, by another daemon: it is not known here yet
+		return problem.New(http.StatusUnauthorized, "unauthenticated", auth.ErrSessionEnded.Error())
 	case errors.Is(err, identity.ErrLinkInvalid), errors.Is(err, identity.ErrLinkUsed), errors.Is(err, identity.ErrLinkExpired),
 		errors.Is(err, identity.ErrSetupDone):
 		return problem.New(http.StatusForbidden, "permission_denied", err.Error())
@@ -132,44 +132,28 @@ func refused(err error) error {
 	var down *auth.IssuerError
 	if errors.As(err, &down) {
 		return problem.New(http.StatusServiceUnavailable, "unavailable",
-			"the provider cannot be reached at the moment: try again later")
+			"the provider cannot be reached at the moment (fix: try again later)")
 	}
 	return err
 }
 
-// maxBody is how much a request may send, in bytes; the gateway bounds it too.
-const maxBody = 64 << 10
-
-// readJSON reads a body that holds one JSON value and no key that into does not have.
-func readJSON(r *http.Request, into any) error {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	if err != nil {
-		return badRequest("the body could not be read")
+// outcome is how something ended that err came of.
+func outcome(err error) audit.Outcome {
+	if p, _ := problem.FromError(refused(err)); p.Status >= http.StatusInternalServerError {
+		return audit.Failed
 	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return badRequest(fmt.Sprintf("the body is not the JSON that is wanted here: %v", err))
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return badRequest("the body goes on after its JSON value")
-	}
-	return nil
+	return audit.Denied
 }
 
-func badRequest(detail string) error {
-	return problem.New(http.StatusBadRequest, "invalid_argument", detail)
+// readJSON reads a body that says that it is JSON. No other site can have a browser send such a one.
+func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
+		return unsupported("application/json")
+	}
+	return jsonbody.Read(w, r, into)
 }
 
-// writeJSON answers with what nobody on the way may keep.
-func writeJSON(w http.ResponseWriter, status int, value any) error {
-	body, err := json.Marshal(value)
-	if err != nil {
-		return fmt.Errorf("encode the answer: %w", err)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // the client may be gone; there is nobody left to tell
-	return nil
+func unsupported(wanted string) error {
+	return problem.New(http.StatusUnsupportedMediaType, "invalid_argument",
+		"the body is not of a kind that is taken here (fix: send the header Content-Type, with "+wanted+")")
 }
