@@ -99,12 +99,16 @@ var errGone = errors.New("the subscription is not declared, or not any more (fix
 
 // ensure makes a subscription's queues if it is still one.
 func (b *Bus) ensure(ctx context.Context, s bus.Subscription) error {
-	if known, err := b.wanted(ctx, s); err != nil {
-		return err
-	} else if !known {
-		return fmt.Errorf("%w: %s", errGone, s.ID())
-	}
-	return b.onBroker(ctx, func(on *session) error { return b.establish(on, []bus.Subscription{s}) })
+	return b.onBroker(ctx, func(on *session) error {
+		return b.alone(on, func() error {
+			if known, err := b.wanted(ctx, s); err != nil {
+				return err
+			} else if !known {
+				return fmt.Errorf("%w: %s", errGone, s.ID())
+			}
+			return b.establish(on, []bus.Subscription{s})
+		})
+	})
 }
 
 // release lets others have what came and is not being handled.

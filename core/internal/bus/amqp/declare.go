@@ -31,7 +31,10 @@ func (b *Bus) Declare(ctx context.Context, module string, subscriptions []bus.Su
 	case <-ctx.Done():
 		return b.ended(ctx, nil)
 	}
-	if err := b.declare(ctx, module, subscriptions); err != nil {
+	err = b.onBroker(ctx, func(s *session) error {
+		return b.alone(s, func() error { return b.declare(ctx, s, declaration{module, subscriptions}) })
+	})
+	if err != nil {
 		return fmt.Errorf("declare the subscriptions of module %s: %w", module, err)
 	}
 	return nil
@@ -39,38 +42,49 @@ func (b *Bus) Declare(ctx context.Context, module string, subscriptions []bus.Su
 
 // declare writes into the ledger before it makes or removes anything, so that whenever it is killed, no queue is forgotten, and
 // no daemon that consumed one makes it again.
-func (b *Bus) declare(ctx context.Context, module string, wanted []bus.Subscription) error {
+func (b *Bus) declare(ctx context.Context, s *session, d declaration) error {
 	before, err := b.ledger(ctx)
 	if err != nil {
 		return err
 	}
-	var changed, going []Entry
-	for _, s := range wanted {
-		if e := (Entry{Subscription: s}); !slices.Contains(before, e) {
-			changed = append(changed, e)
-		}
-	}
-	for _, e := range before {
-		if e.Module == module && !has(wanted, e.Subscription) {
-			e.Going = true
-			going = append(going, e)
-		}
-	}
+	changed, going := d.compare(before)
 	if changed = append(changed, going...); len(changed) > 0 {
 		if err := b.o.Ledger.Put(ctx, changed); err != nil {
 			return fmt.Errorf("remember them: %w", err)
 		}
 	}
-	if err := b.onBroker(ctx, func(s *session) error { return b.establish(s, wanted) }); err != nil || len(going) == 0 {
+	if err := b.establish(s, d.wanted); err != nil || len(going) == 0 {
 		return err
 	}
-	if err := b.onBroker(ctx, func(s *session) error { return b.remove(s, going) }); err != nil {
+	if err := b.remove(s, going); err != nil {
 		return err
 	}
 	if err := b.o.Ledger.Remove(ctx, going); err != nil {
 		return fmt.Errorf("forget those that are gone: %w", err)
 	}
 	return nil
+}
+
+// declaration is what a module declares.
+type declaration struct {
+	module string
+	wanted []bus.Subscription
+}
+
+// compare tells which rows the ledger must get, and which subscriptions are to go.
+func (d declaration) compare(before []Entry) (changed, going []Entry) {
+	for _, s := range d.wanted {
+		if e := (Entry{Subscription: s}); !slices.Contains(before, e) {
+			changed = append(changed, e)
+		}
+	}
+	for _, e := range before {
+		if e.Module == d.module && !has(d.wanted, e.Subscription) {
+			e.Going = true
+			going = append(going, e)
+		}
+	}
+	return changed, going
 }
 
 func has(subscriptions []bus.Subscription, s bus.Subscription) bool {

@@ -60,10 +60,13 @@ func (b *Bus) preparePublishing(ctx context.Context, s *session) error {
 	if err := b.establishBase(s); err != nil {
 		return err
 	}
-	all, err := b.subscriptions(ctx)
-	if err == nil {
-		err = b.establish(s, all)
-	}
+	err := b.alone(s, func() error {
+		all, err := b.subscriptions(ctx)
+		if err != nil {
+			return err
+		}
+		return b.establish(s, all)
+	})
 	switch {
 	case err != nil && s.isLost():
 		return err
@@ -91,18 +94,16 @@ func (b *Bus) establishBase(s *session) error {
 	})
 }
 
-// establish makes what each of the subscriptions needs. No other daemon does so at the same time: the broker says of a quorum
-// queue that is just being made that it is there, and then refuses what is published to it.
-func (b *Bus) establish(s *session, subscriptions []bus.Subscription) error {
-	if len(subscriptions) == 0 {
-		return nil
-	}
+// alone does something while no other daemon makes or removes queues of subscriptions, nor changes the ledger. The broker says of
+// a quorum queue that is just being made that it is there, and then refuses what is published to it; and what the ledger names
+// must not be made when another daemon has just removed it.
+func (b *Bus) alone(s *session, do func() error) error {
 	b.making.Lock()
 	defer b.making.Unlock()
 	if err := b.lock(s); err != nil {
 		return err
 	}
-	return errors.Join(b.establishAll(s, subscriptions), b.unlock(s))
+	return errors.Join(do(), b.unlock(s))
 }
 
 // lock waits until no other connection makes queues. The lock is a queue that one connection at a time may have, and that goes
@@ -131,7 +132,8 @@ func (b *Bus) unlock(s *session) error {
 	})
 }
 
-func (b *Bus) establishAll(s *session, subscriptions []bus.Subscription) error {
+// establish makes what each of the subscriptions needs.
+func (b *Bus) establish(s *session, subscriptions []bus.Subscription) error {
 	var all errgroup.Group
 	all.SetLimit(declareAtOnce)
 	for _, subscription := range subscriptions {

@@ -121,15 +121,14 @@ func New(ctx context.Context, db *gorm.DB, o Options) (*Bus, error) {
 	b.alive, b.kill = context.WithCancel(context.WithoutCancel(ctx))
 	b.open, b.shut = context.WithCancel(b.alive)
 	b.due.sweep = time.Now()
-	b.running.Go(b.write)
-	switch {
-	case b.server:
+	if b.server {
 		b.due.look = time.Now().Add(o.look)
 		b.running.Go(b.listen)
-	case o.hub != nil:
+	}
+	if o.hub != nil {
 		o.hub.join(b)
 	}
-	b.wake()
+	b.running.Go(b.write) // from now on what it uses is locked
 	return b, nil
 }
 

@@ -219,7 +219,10 @@ func TestBus(t *testing.T) {
 // expire lets the lease of a bus that died end now, and has the others see it.
 func expire(t testing.TB, b *Bus) {
 	t.Helper()
-	require.NoError(t, b.db.Exec("UPDATE bus_holders SET expires_at = 0 WHERE id = ?", b.holder).Error)
+	b.mu.Lock()
+	holder := b.holder
+	b.mu.Unlock()
+	require.NoError(t, b.db.Exec("UPDATE bus_holders SET expires_at = 0 WHERE id = ?", holder).Error)
 	if b.o.hub == nil {
 		return // the others look every few seconds
 	}
