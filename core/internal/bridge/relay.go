@@ -136,9 +136,12 @@ func (r *relay) batch(ctx context.Context, box Outbox) (n int, err error) {
 		defer cancel()
 		errs = r.bridge.Bus.Publish(publishing, list)
 	}
-	done, failed := r.sort(admitted, errs)
+	done, skipped, failed := r.sort(admitted, errs)
 	if err := r.forget(ctx, box, append(done, refused...)); err != nil {
 		return 0, errors.Join(failed, err)
+	}
+	if skipped && failed == nil {
+		return relayBatch, nil // behind an event that nobody wanted, which is gone now
 	}
 	return len(events), failed
 }
@@ -188,7 +191,7 @@ func (r *relay) next(ctx context.Context, box Outbox) ([]Outgoing, error) {
 }
 
 // sort finds the events that may be forgotten: those that are published, and those that nobody wants or ever could.
-func (r *relay) sort(events []Outgoing, errs []error) (done []int64, failed error) {
+func (r *relay) sort(events []Outgoing, errs []error) (done []int64, skipped bool, failed error) {
 	relayed := r.bridge.metrics.relayed
 	for i, e := range events {
 		var err error
@@ -200,6 +203,9 @@ func (r *relay) sort(events []Outgoing, errs []error) (done []int64, failed erro
 			relayed.WithLabelValues(r.module, "published").Inc()
 		case errors.Is(err, bus.ErrUnroutable):
 			relayed.WithLabelValues(r.module, "unwanted").Inc()
+		case errors.Is(err, bus.ErrSkipped):
+			skipped = true
+			continue
 		default:
 			if failed == nil {
 				failed = fmt.Errorf("publish event %s of type %s: %w", e.Event.ID, e.Event.Type, err)
@@ -208,5 +214,5 @@ func (r *relay) sort(events []Outgoing, errs []error) (done []int64, failed erro
 		}
 		done = append(done, e.Seq)
 	}
-	return done, failed
+	return done, skipped, failed
 }

@@ -126,8 +126,8 @@ type Database struct {
 	Isolation string `json:"isolation" env:"ISOLATION" validate:"oneof=role schema"`
 }
 
-// Events is the section events. Without a URL the bus is embedded: events are kept in the core's database. Exchange begins the name
-// of every exchange and queue.
+// Events is the section events. Without a URL the bus is embedded: events are kept in the core's database. Exchange begins the
+// name of every exchange and queue.
 type Events struct {
 	URL      SecretURL `json:"url" env:"URL" validate:"omitempty,broker_url"`
 	Exchange string    `json:"exchange" env:"EXCHANGE" validate:"exchange"`
