@@ -92,6 +92,15 @@ func (b *Bridge) Run(ctx context.Context, modules []Module) {
 	}
 }
 
+func (b *Bridge) isDeclared() bool {
+	select {
+	case <-b.declared:
+		return true
+	default:
+		return false
+	}
+}
+
 // Publish is the bus's, once every subscription is declared: before, an event would not reach those that are not.
 func (b *Bridge) Publish(ctx context.Context, events []bus.Event) []error {
 	ctx, cancel := context.WithTimeout(ctx, directWait)

@@ -16,7 +16,7 @@ const (
 	relayBatch = 256
 	// lookAnyway is how often an outbox is looked at though nobody said that there is something in it: whoever had put it there may
 	// have been killed before.
-	lookAnyway = 2 * time.Second
+	lookAnyway = time.Second
 	// outboxWait bounds what is asked of an outbox, publishWait the publishing of one batch, directWait that of a handler: a bus
 	// that is away must not keep requests.
 	outboxWait  = 10 * time.Second
@@ -64,11 +64,6 @@ func (r *relay) wake() {
 
 // run empties the outbox until ctx ends. When anything fails it begins anew, with a new connection: whatever broke the old one.
 func (r *relay) run(ctx context.Context) {
-	select {
-	case <-r.bridge.declared:
-	case <-ctx.Done():
-		return
-	}
 	for again := r.bridge.newRetry(); ctx.Err() == nil; {
 		err := r.session(ctx, func() { again.pauses.Reset() })
 		if errors.Is(err, ErrElsewhere) || errors.Is(err, fs.ErrNotExist) { // the module makes its database when it first starts
@@ -116,10 +111,11 @@ func (r *relay) session(ctx context.Context, well func()) (err error) {
 	}
 }
 
-// batch publishes the oldest events. What could not be published stays, and so does what is behind it with the same key.
+// batch publishes the oldest events, once every subscription is declared; before, it just finds out how many there are. What could
+// not be published stays, and so does what is behind it with the same key.
 func (r *relay) batch(ctx context.Context, box Outbox) (n int, err error) {
 	events, err := r.next(ctx, box)
-	if err != nil || len(events) == 0 {
+	if err != nil || len(events) == 0 || !r.bridge.isDeclared() {
 		return 0, err
 	}
 	admitted, refused, err := r.admit(ctx, events)

@@ -33,9 +33,6 @@ func (d *daemon) lend(ctx context.Context, mod *supervisor.Module, inst *instanc
 
 // migrate applies what is pending of a module that is about to start, and makes what else it needs in its database.
 func (d *daemon) migrate(ctx context.Context, mod *supervisor.Module, inst *instance.Instance, ids []string) error {
-	if err := d.makeEventTables(ctx, mod.Manifest); err != nil {
-		return notItsFault(err)
-	}
 	m, err := d.migrations(mod, inst, ids)
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package daemon
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,9 +14,7 @@ import (
 	"github.com/platformd/platformd/core/internal/bus/amqp"
 	"github.com/platformd/platformd/core/internal/bus/deadletter"
 	"github.com/platformd/platformd/core/internal/bus/embedded"
-	"github.com/platformd/platformd/core/internal/storage"
 	"github.com/platformd/platformd/core/internal/supervisor"
-	"github.com/platformd/platformd/plugin-api/db/backend"
 	"github.com/platformd/platformd/plugin-api/db/outbox"
 	"github.com/platformd/platformd/plugin-api/manifest"
 )
@@ -91,24 +88,6 @@ func (d *daemon) bridged(modules []*supervisor.Module) []bridge.Module {
 		all = append(all, bridged)
 	}
 	return all
-}
-
-// makeEventTables makes the outbox and the inbox in a module's database, before anything of the module needs them.
-func (d *daemon) makeEventTables(ctx context.Context, m *manifest.Manifest) (err error) {
-	if !m.Grants.Database || !m.Events.Any() {
-		return nil
-	}
-	login, err := d.storage.Login(ctx, m.Name, storage.Owner)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, login.Close(context.WithoutCancel(ctx))) }()
-	db, err := backend.Open(ctx, login.Database, backend.Options{Log: d.log.Named("outbox"), Migration: true, Alone: true})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, backend.Close(db)) }()
-	return outbox.Create(ctx, db)
 }
 
 func (d *daemon) eventDeps() admin.Events {
