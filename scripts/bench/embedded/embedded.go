@@ -19,6 +19,7 @@ import (
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/db/backend"
 	"github.com/platformd/platformd/plugin-api/db/ledger"
+	"github.com/platformd/platformd/plugin-api/db/outbox"
 	"github.com/platformd/platformd/plugin-api/manifest"
 	"github.com/platformd/platformd/scripts/bench/internal/front"
 )
@@ -74,6 +75,7 @@ func start(ctx context.Context, order Order, module pluginapi.Module) (http.Hand
 	if err != nil {
 		return nil, err
 	}
+	order.Database.Events = declared.Events.Any()
 	if err := migrate(ctx, order.Database, module.Migrations); err != nil {
 		return nil, err
 	}
@@ -89,12 +91,13 @@ func start(ctx context.Context, order Order, module pluginapi.Module) (http.Hand
 	return newServer(declared, order.Token, log).engine(module.Routes) //nolint:contextcheck // a request has a context of its own
 }
 
-// migrate does for a module's database what the core does: it makes the ledger, and runs every step.
+// migrate does for a module's database what the core does: it makes the ledger and the tables for events, and runs every step. What
+// the module puts into its outbox stays there: there is nobody to tell.
 func migrate(ctx context.Context, database pluginapi.Database, migrations *pluginapi.Migrations) error {
 	if migrations == nil {
 		return nil
 	}
-	if err := makeLedger(ctx, database); err != nil {
+	if err := makeTables(ctx, database); err != nil {
 		return err
 	}
 	for _, id := range migrations.IDs {
@@ -105,12 +108,17 @@ func migrate(ctx context.Context, database pluginapi.Database, migrations *plugi
 	return nil
 }
 
-func makeLedger(ctx context.Context, database pluginapi.Database) (err error) {
+func makeTables(ctx context.Context, database pluginapi.Database) (err error) {
 	db, err := backend.Open(ctx, backend.Database(database), backend.Options{Migration: true})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, backend.Close(db)) }()
+	if database.Events {
+		if err := outbox.Create(ctx, db); err != nil {
+			return err
+		}
+	}
 	return ledger.Ensure(db.WithContext(ctx), ledger.Table)
 }
 
