@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -81,9 +80,9 @@ func (g *Gateway) identity(r *http.Request, credentials []string) (auth.Identity
 	if !ok {
 		return auth.Identity{}, unauthenticated(ReasonMalformed, "send one Authorization header, in the form Bearer TOKEN")
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), g.timeouts.auth)
-	defer cancel()
-	identity, err := g.authenticate(ctx, secret)
+	ctx := &lazyDeadline{Context: r.Context(), limit: g.timeouts.auth}
+	defer ctx.end()
+	identity, err := g.authenticate(ctx, secret) //nolint:contextcheck // it is the request's, with a deadline
 	switch {
 	case err == nil && validPrincipal(identity.Principal):
 		return identity, nil
