@@ -91,22 +91,22 @@ func (c *consumer) consume(ctx context.Context) error {
 	return c.bridge.Bus.Consume(ctx, c.declared, bus.Consumer{
 		Concurrency: c.subscription.Concurrency,
 		Handle: func(handling context.Context, d bus.Delivery) bus.Verdict {
-			verdict := c.handle(handling, ctx.Done(), d)
+			verdict := c.handle(handling, ctx, d)
 			c.bridge.metrics.handled.WithLabelValues(c.declared.ID(), verdict.Fate().String()).Inc()
 			return verdict
 		},
 	})
 }
 
-// handle has one delivery handled by an instance of the module. While there is none it waits, and once ended closes it gives the
-// delivery back.
-func (c *consumer) handle(ctx context.Context, ended <-chan struct{}, d bus.Delivery) bus.Verdict {
+// handle has one delivery handled by an instance of the module. While there is none it waits, and once consuming ends it gives
+// the delivery back.
+func (c *consumer) handle(ctx, consuming context.Context, d bus.Delivery) bus.Verdict {
 	if d.Event.Version > c.subscription.Version {
 		return bus.Dead(bus.Failure{Reason: bus.ReasonVersion, Error: fmt.Sprintf(
 			"the event has version %d, the module knows %d at most (fix: update the module, then: platformd dlq retry)",
 			d.Event.Version, c.subscription.Version)})
 	}
-	inst, err := c.acquire(ctx, ended)
+	inst, err := c.acquire(ctx, consuming)
 	if err != nil {
 		return bus.Release()
 	}
@@ -129,19 +129,18 @@ func (c *consumer) handle(ctx context.Context, ended <-chan struct{}, d bus.Deli
 	return c.failed(d, err)
 }
 
-// acquire returns an instance, or an error when there is none and none is expected.
-func (c *consumer) acquire(ctx context.Context, ended <-chan struct{}) (*instance.Instance, error) {
+// acquire returns an instance, or an error when there is none and nobody waits for one any more.
+func (c *consumer) acquire(ctx, consuming context.Context) (*instance.Instance, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(consuming, cancel)()
 	for {
 		inst, err := c.bridge.Instances.AcquireStream(ctx, c.module, holdInstance)
 		if err == nil {
 			return inst, nil
 		}
-		select {
-		case <-ended:
+		if !pause(ctx, firstPause) { // else it is there, and too busy
 			return nil, err
-		case <-ctx.Done():
-			return nil, err
-		case <-time.After(firstPause): // it is there, and too busy
 		}
 	}
 }
