@@ -147,11 +147,13 @@ func (c *consumer) acquire(ctx, consuming context.Context) (*instance.Instance, 
 
 // explain says what an error of the call means.
 func (c *consumer) explain(ctx context.Context, err error) error {
+	code := status.Code(err)
 	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded), code == codes.DeadlineExceeded,
+		code == codes.Canceled && ctx.Err() == nil: // the module's clock was a little faster, and ended the call
 		return fmt.Errorf("the handler took longer than %s (fix: make it faster, or raise events.subscribes.timeout)",
 			c.subscription.Timeout)
-	case status.Code(err) == codes.Unavailable:
+	case code == codes.Unavailable:
 		return fmt.Errorf("the module's process ended, or hung up, before it had answered: %s", status.Convert(err).Message())
 	}
 	return errors.New(status.Convert(err).Message())
