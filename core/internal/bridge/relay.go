@@ -70,7 +70,7 @@ func (r *relay) run(ctx context.Context) {
 		return
 	}
 	for again := r.bridge.newRetry(); ctx.Err() == nil; {
-		err := r.session(ctx, func() { again.pauses.Reset() })
+		err := r.session(ctx, again.well)
 		if errors.Is(err, ErrElsewhere) || errors.Is(err, fs.ErrNotExist) { // the module makes its database when it first starts
 			if !pause(ctx, lookAnyway) {
 				return

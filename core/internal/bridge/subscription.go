@@ -72,7 +72,12 @@ func (c *consumer) run(ctx context.Context) {
 			}
 		}
 		err := c.consume(ctx)
-		if ctx.Err() != nil || err != nil && !again.wait(ctx, "consume "+c.declared.ID(), err) {
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			again.well()
+		case !again.wait(ctx, "consume "+c.declared.ID(), err):
 			return
 		}
 	}
