@@ -181,8 +181,11 @@ func (r *relay) next(ctx context.Context, box Outbox) ([]Outgoing, error) {
 	ctx, cancel := context.WithTimeout(ctx, outboxWait)
 	defer cancel()
 	events, waiting, err := box.Next(ctx, relayBatch)
-	if err == nil {
+	switch {
+	case err == nil:
 		r.backlog.Store(waiting)
+	case errors.Is(err, ErrElsewhere):
+		r.backlog.Store(0) // the other daemon tells
 	}
 	return events, err
 }
