@@ -2,11 +2,15 @@ package bridge
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"sync/atomic"
 	"time"
+
+	"google.golang.org/grpc/status"
 
 	"github.com/platformd/platformd/core/internal/bus"
 )
@@ -17,8 +21,8 @@ const (
 	// lookAnyway is how often an outbox is looked at though nobody said that there is something in it: whoever had put it there may
 	// have been killed before.
 	lookAnyway = 2 * time.Second
-	// outboxWait bounds what is asked of an outbox, publishWait the publishing of one batch, directWait that of a handler: a bus that
-	// is away must not keep requests.
+	// outboxWait bounds what is asked of an outbox, publishWait the publishing of one batch, directWait that of a handler: a bus
+	// that is away must not keep requests.
 	outboxWait  = 10 * time.Second
 	publishWait = 30 * time.Second
 	directWait  = 5 * time.Second
@@ -146,14 +150,14 @@ func (r *relay) batch(ctx context.Context, box Outbox) (n int, err error) {
 // admit sorts out what the module may not publish. Nobody waits for an answer that could say so: it becomes a dead letter.
 func (r *relay) admit(ctx context.Context, events []Outgoing) (admitted []Outgoing, refused []int64, err error) {
 	for _, e := range events {
-		allowed, why := r.bridge.Admit(r.module, e.Event)
+		event, why := r.bridge.Admit(r.module, e.Event)
 		if why == nil {
-			admitted = append(admitted, Outgoing{e.Seq, allowed})
+			admitted = append(admitted, Outgoing{e.Seq, event})
 			continue
 		}
 		letter := bus.DeadLetter{
-			ID: fmt.Sprintf("outbox-%s-%d", r.module, e.Seq), Event: e.Event, At: time.Now().UTC(), Attempts: 1,
-			Failure: bus.Failure{Reason: bus.ReasonRefused, Error: why.Error()},
+			ID: r.letterID(e), Event: event, At: time.Now().UTC(), Attempts: 1,
+			Failure: bus.Failure{Reason: bus.ReasonRefused, Error: status.Convert(why).Message()},
 		}
 		if err := r.bridge.keep(ctx, letter); err != nil {
 			return nil, nil, fmt.Errorf("keep a refused event: %w", err)
@@ -162,6 +166,17 @@ func (r *relay) admit(ctx context.Context, events []Outgoing) (admitted []Outgoi
 		refused = append(refused, e.Seq)
 	}
 	return admitted, refused, nil
+}
+
+// letterID is the same when the event is read once more because it could not be forgotten, and another for every other event: a
+// module whose data was thrown away, or came out of a backup, counts from there again.
+func (r *relay) letterID(e Outgoing) string {
+	hash := sha256.New()
+	for _, part := range [][]byte{[]byte(e.Event.ID), []byte(e.Event.Type), []byte(e.Event.Time.String()), e.Event.Data} {
+		hash.Write(binary.AppendUvarint(nil, uint64(len(part))))
+		hash.Write(part)
+	}
+	return fmt.Sprintf("outbox-%s-%d-%x", r.module, e.Seq, hash.Sum(nil)[:6])
 }
 
 func (r *relay) forget(ctx context.Context, box Outbox, seqs []int64) error {
