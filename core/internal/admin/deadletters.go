@@ -125,7 +125,8 @@ func (a *api) retryLetters(ctx context.Context, f deadletter.Filter) (int64, err
 	var undelivered *deadletter.UndeliveredError
 	var p *problem.Problem
 	if errors.As(err, &undelivered) && errors.As(letterProblem(err), &p) {
-		err = problem.New(p.Status, p.Code, fmt.Sprintf("%d were delivered again, then not dead letter %s: %s", n, undelivered.ID, p.Detail))
+		err = problem.New(p.Status, p.Code,
+			fmt.Sprintf("%d were delivered again, then not dead letter %s: %s", n, undelivered.ID, p.Detail))
 	}
 	return int64(n), err
 }

@@ -170,7 +170,9 @@ func TestDeadLetterCommands(t *testing.T) {
 	require.Regexp(t, `(?m)^last error +broken\n +stack$`, r.out)
 	require.Equal(t, "letter-1", decode[admin.DeadLetter](t, d.run(t, "dlq", "show", "letter-1", "-o", "json").out).ID)
 
-	for _, args := range [][]string{{"show", "absent"}, {"retry", "absent"}, {"purge", "letter-1", "absent"}, {"ls", "--after", "absent"}} {
+	for _, args := range [][]string{
+		{"show", "absent"}, {"retry", "absent"}, {"purge", "letter-1", "absent"}, {"ls", "--after", "absent"},
+	} {
 		r := d.run(t, append([]string{"dlq"}, args...)...)
 		require.Equal(t, ExitNotFound, r.code, "%v: %s", args, r.err)
 		requireFix(t, r, "see `platformd dlq ls`")

@@ -1,5 +1,5 @@
-// Package deadletter keeps the deliveries that came to nothing, in the core's database, so that an operator can look at them, have
-// them delivered again, or throw them away, on whichever bus they died.
+// Package deadletter keeps the deliveries that came to nothing, in the core's database, so that an operator can look at them,
+// have them delivered again, or throw them away, on whichever bus they died.
 //
 // Floor 2, in the room bus. It must not decide what dies.
 package deadletter
