@@ -121,10 +121,12 @@ func New(ctx context.Context, db *gorm.DB, o Options) (*Bus, error) {
 	b.alive, b.kill = context.WithCancel(context.WithoutCancel(ctx))
 	b.open, b.shut = context.WithCancel(b.alive)
 	b.due.sweep = time.Now()
-	b.running.Go(b.write)
+	if b.server {
+		b.due.look = time.Now().Add(o.look)
+	}
+	b.running.Go(b.write) // from here on due is guarded
 	switch {
 	case b.server:
-		b.due.look = time.Now().Add(o.look)
 		b.running.Go(b.listen)
 	case o.hub != nil:
 		o.hub.join(b)
