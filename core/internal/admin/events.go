@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +22,8 @@ type Events struct {
 	Bus bus.Bus
 	// Publish is the bus's, when it may be used.
 	Publish func(context.Context, []bus.Event) []error
+	// Admit returns an event that was refused out of an outbox as its module may publish it now. An error says why it may not.
+	Admit   func(bus.Event) (bus.Event, error)
 	Letters *deadletter.Store
 	// Types returns every type of event that the platform or an installed module may publish, sorted.
 	Types func() []EventType
@@ -172,10 +173,13 @@ func (a *api) pendingEvents(w http.ResponseWriter, r *http.Request) error {
 	return jsonbody.Write(w, http.StatusOK, pending)
 }
 
+// maxEvent is how much of a body an event may be: its data in base64, and the rest.
+const maxEvent = bus.MaxData/3*4 + jsonbody.Max
+
 // publishEvent is for trying things out, and for what an operator must make good.
 func (a *api) publishEvent(w http.ResponseWriter, r *http.Request) error {
 	var asked NewEvent
-	if err := jsonbody.Read(w, r, &asked); err != nil {
+	if err := jsonbody.ReadUpTo(w, r, maxEvent, &asked); err != nil {
 		return err
 	}
 	e := bus.Event{
@@ -217,129 +221,9 @@ func busProblem(err error) error {
 	return err
 }
 
-func letterOf(l bus.DeadLetter) DeadLetter {
-	return DeadLetter{
-		ID: l.ID, Subscription: l.Subscription, Reason: l.Failure.Reason, Error: l.Failure.Error, Attempts: l.Attempts, At: l.At,
-		Event: l.Event,
-	}
-}
-
-// deadLetters asks for one more than is wanted, where it can: that tells whether there is a next page.
-func (a *api) deadLetters(w http.ResponseWriter, r *http.Request) error {
-	given, err := parameters(r, "subscription", "module", "type", "reason", "limit", "after")
-	if err != nil {
-		return err
-	}
-	limit, err := number(given, "limit")
-	if err != nil {
-		return err
-	}
-	wanted := min(max(int(limit), 0), deadletter.MaxPage-1)
-	if wanted == 0 {
-		wanted = 100
-	}
-	f := LetterFilter{
-		Subscription: given["subscription"], Module: given["module"], Type: given["type"], Reason: given["reason"],
-	}
-	letters, err := a.deps.Events.Letters.List(r.Context(), f.store(), wanted+1, given["after"])
-	if err != nil {
-		return letterProblem(err)
-	}
-	page := Page[DeadLetter]{Items: []DeadLetter{}}
-	for _, l := range letters[:min(len(letters), wanted)] {
-		page.Items = append(page.Items, letterOf(l))
-	}
-	if len(letters) > wanted {
-		page.Next = page.Items[wanted-1].ID
-	}
-	return jsonbody.Write(w, http.StatusOK, page)
-}
-
-func letterProblem(err error) error {
-	if errors.Is(err, deadletter.ErrNotFound) {
-		return problem.New(http.StatusNotFound, "not_found", deadletter.ErrNotFound.Error())
-	}
-	return busProblem(err)
-}
-
-func (a *api) deadLetter(w http.ResponseWriter, r *http.Request) error {
-	letter, err := a.deps.Events.Letters.Get(r.Context(), r.PathValue("id"))
-	if err != nil {
-		return letterProblem(err)
-	}
-	return jsonbody.Write(w, http.StatusOK, letterOf(letter))
-}
-
-// changeLetters does something to those that the request names.
-func (a *api) changeLetters(action string, work func(context.Context, deadletter.Filter) (int64, error)) func(
-	http.ResponseWriter, *http.Request,
-) error {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		var asked LetterFilter
-		if err := jsonbody.Read(w, r, &asked); err != nil {
-			return err
-		}
-		named := len(asked.IDs) > 0 || asked.Subscription+asked.Module+asked.Type+asked.Reason != ""
-		if named == asked.All {
-			return badRequest(errors.New(`say which dead letters are meant, or "all": true (fix: give one of the two)`))
-		}
-		if err := a.haveLetters(r.Context(), asked.IDs); err != nil {
-			return err
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), orderTimeout)
-		defer cancel()
-		noDeadline(w)
-		c := change{action: action, resource: "dead-letters", details: asked.details()}
-		var count int64
-		err := a.perform(r, &c, func(context.Context) (err error) {
-			count, err = work(ctx, asked.store())
-			return letterProblem(err)
-		})
-		if err != nil {
-			return err
-		}
-		return jsonbody.Write(w, http.StatusOK, Count{count})
-	}
-}
-
-// details are the filter's, for the audit log.
-func (f *LetterFilter) details() []string {
-	return []string{
-		"ids", strings.Join(f.IDs, " "), "subscription", f.Subscription, "module", f.Module, "type", f.Type, "reason", f.Reason,
-		"all", strconv.FormatBool(f.All),
-	}
-}
-
-// haveLetters refuses letters that are not there: who names one wants to hear that it is gone.
-func (a *api) haveLetters(ctx context.Context, ids []string) error {
-	for _, id := range ids {
-		if _, err := a.deps.Events.Letters.Get(ctx, id); err != nil {
-			return letterProblem(err)
-		}
-	}
-	return nil
-}
-
-func (a *api) retryLetters(ctx context.Context, f deadletter.Filter) (int64, error) {
-	n, err := a.deps.Events.Letters.Retry(ctx, f, a.deps.Events.redeliver)
-	return int64(n), err
-}
-
 func (e *Events) publish(ctx context.Context, one bus.Event) error {
 	if errs := e.Publish(ctx, []bus.Event{one}); errs != nil {
 		return fmt.Errorf("publish %s %s: %w", one.Type, one.ID, errs[0])
 	}
 	return nil
-}
-
-// redeliver gives a letter back to its subscription; one that was never published has none.
-func (e *Events) redeliver(ctx context.Context, subscription string, event bus.Event) error {
-	if subscription == "" {
-		return e.publish(ctx, event)
-	}
-	return e.Bus.Redeliver(ctx, subscription, event)
-}
-
-func (a *api) purgeLetters(ctx context.Context, f deadletter.Filter) (int64, error) {
-	return a.deps.Events.Letters.Purge(ctx, f)
 }

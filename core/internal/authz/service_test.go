@@ -407,7 +407,7 @@ func TestBadInput(t *testing.T) {
 func TestPlatformPermissions(t *testing.T) {
 	t.Parallel()
 	all := PlatformPermissions()
-	require.Len(t, all, 23)
+	require.Len(t, all, 26)
 	require.NoError(t, NewRegistry().Set(PlatformModule, all))
 	for _, p := range all {
 		require.NotEmpty(t, p.Description)

@@ -24,7 +24,8 @@ type Deps struct {
 	Instances *instance.Registry
 	// Keep puts a dead letter where operators find it.
 	Keep func(context.Context, bus.DeadLetter) error
-	// Admit returns an event from a module's outbox as the module may publish it. An error says why it may not.
+	// Admit returns an event from a module's outbox as the module may publish it. An error says why it may not; the event has the
+	// module's source nevertheless, by which its dead letter is known.
 	Admit func(module string, e bus.Event) (bus.Event, error)
 	// OpenOutbox opens the outbox of a module.
 	OpenOutbox func(ctx context.Context, module string) (Outbox, error)

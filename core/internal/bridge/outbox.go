@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 
@@ -68,9 +69,11 @@ func (b *databaseOutbox) pin(ctx context.Context) error {
 	return nil
 }
 
+// closeConn ends the connection. It must not go back into its pool, which may live on, with the lock.
 func closeConn(conn *sql.Conn) error {
-	if err := conn.Close(); err != nil && !errors.Is(err, sql.ErrConnDone) {
-		return err
+	err := conn.Raw(func(any) error { return driver.ErrBadConn }) // which has the pool end it
+	if err != nil && !errors.Is(err, driver.ErrBadConn) && !errors.Is(err, sql.ErrConnDone) {
+		return fmt.Errorf("end the connection that held the outbox: %w", err)
 	}
 	return nil
 }

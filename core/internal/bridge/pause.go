@@ -41,15 +41,21 @@ type retry struct {
 
 func (b *Bridge) newRetry() *retry { return &retry{bridge: b, pauses: pauses(busPause)} }
 
+// well is called when something was done: the next failure is the first of another row.
+func (r *retry) well() {
+	r.pauses.Reset()
+	r.failed = false
+}
+
 // wait is called after a try; it returns false if ctx has ended. After one that went well it does not wait long.
 func (r *retry) wait(ctx context.Context, what string, err error) (goOn bool) {
 	switch {
 	case err == nil:
-		r.pauses.Reset()
+		r.well()
 	case !r.failed:
 		r.bridge.Log.Error("the event bus did not do what it should; it is tried again", "what", what, "error", err)
+		r.failed = true
 	}
-	r.failed = err != nil
 	return pause(ctx, r.pauses.NextBackOff())
 }
 

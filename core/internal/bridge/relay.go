@@ -2,11 +2,15 @@ package bridge
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"sync/atomic"
 	"time"
+
+	"google.golang.org/grpc/status"
 
 	"github.com/platformd/platformd/core/internal/bus"
 )
@@ -65,7 +69,7 @@ func (r *relay) wake() {
 // run empties the outbox until ctx ends. When anything fails it begins anew, with a new connection: whatever broke the old one.
 func (r *relay) run(ctx context.Context) {
 	for again := r.bridge.newRetry(); ctx.Err() == nil; {
-		err := r.session(ctx, func() { again.pauses.Reset() })
+		err := r.session(ctx, again.well)
 		if errors.Is(err, ErrElsewhere) || errors.Is(err, fs.ErrNotExist) { // the module makes its database when it first starts
 			if !pause(ctx, lookAnyway) {
 				return
@@ -145,14 +149,14 @@ func (r *relay) batch(ctx context.Context, box Outbox) (n int, err error) {
 // admit sorts out what the module may not publish. Nobody waits for an answer that could say so: it becomes a dead letter.
 func (r *relay) admit(ctx context.Context, events []Outgoing) (admitted []Outgoing, refused []int64, err error) {
 	for _, e := range events {
-		allowed, why := r.bridge.Admit(r.module, e.Event)
+		event, why := r.bridge.Admit(r.module, e.Event)
 		if why == nil {
-			admitted = append(admitted, Outgoing{e.Seq, allowed})
+			admitted = append(admitted, Outgoing{e.Seq, event})
 			continue
 		}
 		letter := bus.DeadLetter{
-			ID: fmt.Sprintf("outbox-%s-%d", r.module, e.Seq), Event: e.Event, At: time.Now().UTC(), Attempts: 1,
-			Failure: bus.Failure{Reason: bus.ReasonRefused, Error: why.Error()},
+			ID: r.letterID(e), Event: event, At: time.Now().UTC(), Attempts: 1,
+			Failure: bus.Failure{Reason: bus.ReasonRefused, Error: status.Convert(why).Message()},
 		}
 		if err := r.bridge.keep(ctx, letter); err != nil {
 			return nil, nil, fmt.Errorf("keep a refused event: %w", err)
@@ -161,6 +165,17 @@ func (r *relay) admit(ctx context.Context, events []Outgoing) (admitted []Outgoi
 		refused = append(refused, e.Seq)
 	}
 	return admitted, refused, nil
+}
+
+// letterID is the same when the event is read once more because it could not be forgotten, and another for every other event: a
+// module whose data was thrown away, or came out of a backup, counts from there again.
+func (r *relay) letterID(e Outgoing) string {
+	hash := sha256.New()
+	for _, part := range [][]byte{[]byte(e.Event.ID), []byte(e.Event.Type), []byte(e.Event.Time.String()), e.Event.Data} {
+		hash.Write(binary.AppendUvarint(nil, uint64(len(part))))
+		hash.Write(part)
+	}
+	return fmt.Sprintf("outbox-%s-%d-%x", r.module, e.Seq, hash.Sum(nil)[:6])
 }
 
 func (r *relay) forget(ctx context.Context, box Outbox, seqs []int64) error {
@@ -180,8 +195,11 @@ func (r *relay) next(ctx context.Context, box Outbox) ([]Outgoing, error) {
 	ctx, cancel := context.WithTimeout(ctx, outboxWait)
 	defer cancel()
 	events, waiting, err := box.Next(ctx, relayBatch)
-	if err == nil {
+	switch {
+	case err == nil:
 		r.backlog.Store(waiting)
+	case errors.Is(err, ErrElsewhere):
+		r.backlog.Store(0) // the other daemon tells
 	}
 	return events, err
 }

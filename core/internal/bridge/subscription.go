@@ -72,7 +72,12 @@ func (c *consumer) run(ctx context.Context) {
 			}
 		}
 		err := c.consume(ctx)
-		if ctx.Err() != nil || err != nil && !again.wait(ctx, "consume "+c.declared.ID(), err) {
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			again.well()
+		case !again.wait(ctx, "consume "+c.declared.ID(), err):
 			return
 		}
 	}
@@ -91,22 +96,22 @@ func (c *consumer) consume(ctx context.Context) error {
 	return c.bridge.Bus.Consume(ctx, c.declared, bus.Consumer{
 		Concurrency: c.subscription.Concurrency,
 		Handle: func(handling context.Context, d bus.Delivery) bus.Verdict {
-			verdict := c.handle(handling, ctx.Done(), d)
+			verdict := c.handle(handling, ctx, d)
 			c.bridge.metrics.handled.WithLabelValues(c.declared.ID(), verdict.Fate().String()).Inc()
 			return verdict
 		},
 	})
 }
 
-// handle has one delivery handled by an instance of the module. While there is none it waits, and once ended closes it gives the
-// delivery back.
-func (c *consumer) handle(ctx context.Context, ended <-chan struct{}, d bus.Delivery) bus.Verdict {
+// handle has one delivery handled by an instance of the module. While there is none it waits, and once consuming ends it gives
+// the delivery back.
+func (c *consumer) handle(ctx, consuming context.Context, d bus.Delivery) bus.Verdict {
 	if d.Event.Version > c.subscription.Version {
 		return bus.Dead(bus.Failure{Reason: bus.ReasonVersion, Error: fmt.Sprintf(
 			"the event has version %d, the module knows %d at most (fix: update the module, then: platformd dlq retry)",
 			d.Event.Version, c.subscription.Version)})
 	}
-	inst, err := c.acquire(ctx, ended)
+	inst, err := c.acquire(ctx, consuming)
 	if err != nil {
 		return bus.Release()
 	}
@@ -129,30 +134,31 @@ func (c *consumer) handle(ctx context.Context, ended <-chan struct{}, d bus.Deli
 	return c.failed(d, err)
 }
 
-// acquire returns an instance, or an error when there is none and none is expected.
-func (c *consumer) acquire(ctx context.Context, ended <-chan struct{}) (*instance.Instance, error) {
+// acquire returns an instance, or an error when there is none and nobody waits for one any more.
+func (c *consumer) acquire(ctx, consuming context.Context) (*instance.Instance, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(consuming, cancel)()
 	for {
 		inst, err := c.bridge.Instances.AcquireStream(ctx, c.module, holdInstance)
 		if err == nil {
 			return inst, nil
 		}
-		select {
-		case <-ended:
+		if !pause(ctx, firstPause) { // else it is there, and too busy
 			return nil, err
-		case <-ctx.Done():
-			return nil, err
-		case <-time.After(firstPause): // it is there, and too busy
 		}
 	}
 }
 
 // explain says what an error of the call means.
 func (c *consumer) explain(ctx context.Context, err error) error {
+	code := status.Code(err)
 	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded), code == codes.DeadlineExceeded,
+		code == codes.Canceled && ctx.Err() == nil: // the module's clock was a little faster, and ended the call
 		return fmt.Errorf("the handler took longer than %s (fix: make it faster, or raise events.subscribes.timeout)",
 			c.subscription.Timeout)
-	case status.Code(err) == codes.Unavailable:
+	case code == codes.Unavailable:
 		return fmt.Errorf("the module's process ended, or hung up, before it had answered: %s", status.Convert(err).Message())
 	}
 	return errors.New(status.Convert(err).Message())

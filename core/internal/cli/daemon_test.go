@@ -19,6 +19,7 @@ import (
 	"github.com/platformd/platformd/core/internal/audit"
 	"github.com/platformd/platformd/core/internal/auth"
 	"github.com/platformd/platformd/core/internal/authz"
+	"github.com/platformd/platformd/core/internal/bus/deadletter"
 	"github.com/platformd/platformd/core/internal/identity"
 	"github.com/platformd/platformd/core/internal/isolation"
 	"github.com/platformd/platformd/core/internal/logs"
@@ -39,9 +40,12 @@ type daemon struct {
 	authz  *authz.Service
 	audit  *audit.Service
 
+	letters *deadletter.Store
+
 	mu      sync.Mutex
 	info    admin.Info
 	modules []admin.Module
+	types   []admin.EventType
 
 	lock *os.File
 	stop func() // ends everything; may be called again
@@ -112,7 +116,7 @@ func (d *daemon) deps(ctx context.Context, t *testing.T) admin.Deps {
 		Users:   d.users, Auth: d.tokens, Authz: d.authz, Audit: d.audit,
 		URL:  func() string { return "http://127.0.0.1:8080" },
 		Logs: d.log.Store, Log: d.log.Logger,
-		Migrations: sampleMigrations("running"),
+		Migrations: sampleMigrations("running"), Events: d.events(ctx, t),
 	}
 }
 

@@ -86,7 +86,9 @@ func (a *app) dlqShow() *cobra.Command {
 }
 
 // letters is a command about the dead letters that its arguments or flags name.
-func (a *app) letters(cmd *cobra.Command, did string, work func(*conversation, admin.LetterFilter) (int64, error)) *cobra.Command {
+func (a *app) letters(
+	cmd *cobra.Command, did string, work func(*conversation, admin.LetterFilter) (int64, error),
+) *cobra.Command {
 	var f admin.LetterFilter
 	letterFlags(cmd, &f)
 	cmd.Flags().BoolVar(&f.All, "all", false, "all that there are")

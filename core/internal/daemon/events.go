@@ -16,6 +16,7 @@ import (
 	"github.com/platformd/platformd/core/internal/bus/embedded"
 	"github.com/platformd/platformd/core/internal/supervisor"
 	"github.com/platformd/platformd/plugin-api/db/outbox"
+	"github.com/platformd/platformd/plugin-api/event"
 	"github.com/platformd/platformd/plugin-api/manifest"
 )
 
@@ -66,11 +67,24 @@ func (d *daemon) admit(module string, e bus.Event) (bus.Event, error) {
 		e.Source = platformSource
 		return e, e.Check()
 	}
+	e.Source = event.SourceOf(module)
 	mod := d.catalog.Get(module)
 	if mod == nil {
 		return e, fmt.Errorf("module %s is not installed (fix: install it)", module)
 	}
 	return mod.Publishing.Admit(e, "")
+}
+
+// admitAgain is admit for an event that was refused, and has the source that admit gave it.
+func (d *daemon) admitAgain(e bus.Event) (bus.Event, error) {
+	module, isModule := strings.CutPrefix(e.Source, event.SourceOf(""))
+	switch {
+	case isModule:
+		return d.admit(module, e)
+	case e.Source == platformSource:
+		return d.admit(platformName, e)
+	}
+	return e, fmt.Errorf("nobody has the source %.80q (fix: throw it away: platformd dlq purge)", e.Source)
 }
 
 // bridged is what the bridge does for the modules that may start.
@@ -92,7 +106,8 @@ func (d *daemon) bridged(modules []*supervisor.Module) []bridge.Module {
 
 func (d *daemon) eventDeps() admin.Events {
 	return admin.Events{
-		Bus: d.bus, Publish: d.bridge.Publish, Letters: d.letters, Types: d.eventTypes, Outboxes: d.bridge.Backlog,
+		Bus: d.bus, Publish: d.bridge.Publish, Admit: d.admitAgain, Letters: d.letters, Types: d.eventTypes,
+		Outboxes: d.bridge.Backlog,
 	}
 }
 

@@ -311,3 +311,83 @@ func TestAcquireAllocatesNothing(t *testing.T) {
 		}))
 	}
 }
+
+// What waits for a module hears of every change, also of a module that nobody has heard of yet.
+func TestStateTellsOfChanges(t *testing.T) {
+	t.Parallel()
+	registry := instance.NewRegistry()
+	changed, callable := registry.State("good")
+	require.False(t, callable)
+	again, _ := registry.State("good")
+	require.Equal(t, changed, again, "asking changes nothing")
+	require.ErrorContains(t, registry.Ready("good"), "not installed")
+
+	registry.Remove("good", "it is starting", true)
+	awaitChange(t, changed)
+	changed, callable = registry.State("good")
+	require.False(t, callable)
+	inst := instancetest.Launch(t, instancetest.Launcher(t), "good")
+	registry.Put("good", inst)
+	awaitChange(t, changed)
+	changed, callable = registry.State("good")
+	require.True(t, callable)
+	registry.Put("good", inst)
+	select {
+	case <-changed:
+		t.Fatal("nothing has changed")
+	default:
+	}
+	require.NoError(t, syscall.Kill(inst.PID(), syscall.SIGKILL))
+	<-inst.Done()
+	_, callable = registry.State("good")
+	require.False(t, callable, "nobody has taken it out yet")
+	registry.Withdraw("good", inst, "it is restarting", true)
+	awaitChange(t, changed)
+}
+
+func awaitChange(t *testing.T, changed <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-changed:
+	case <-time.After(soon):
+		t.Fatal("nothing changed")
+	}
+}
+
+// Who works for a module goes on while it restarts, and ends when nobody expects it.
+func TestAwaitGone(t *testing.T) {
+	t.Parallel()
+	registry := instance.NewRegistry()
+	registry.AwaitGone(t.Context(), "nobody") // returns
+	await := func(ctx context.Context) <-chan struct{} {
+		gone := make(chan struct{})
+		go func() { defer close(gone); registry.AwaitGone(ctx, "good") }()
+		return gone
+	}
+	stays := func(gone <-chan struct{}) {
+		t.Helper()
+		select {
+		case <-gone:
+			t.Fatal("it is not gone")
+		default:
+		}
+	}
+	inst := instancetest.Launch(t, instancetest.Launcher(t), "good")
+	registry.Put("good", inst)
+	gone := await(t.Context())
+	registry.Withdraw("good", inst, "it is restarting", true)
+	stays(gone)
+	registry.Put("good", inst)
+	stays(gone)
+	registry.Remove("good", "it is restarting", true)
+	stays(gone)
+	registry.Remove("good", "it was stopped", false)
+	awaitChange(t, gone)
+	awaitChange(t, await(t.Context()))
+
+	registry.Put("good", inst)
+	ctx, cancel := context.WithCancel(t.Context())
+	gone = await(ctx)
+	cancel()
+	awaitChange(t, gone)
+}

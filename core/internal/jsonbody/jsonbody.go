@@ -19,8 +19,11 @@ const Max = 64 << 10
 
 // Read reads a body that holds one JSON value and no key that into does not have. An error is a *problem.Problem: 413 for a body
 // that is too long, else 400.
-func Read(w http.ResponseWriter, r *http.Request, into any) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, Max))
+func Read(w http.ResponseWriter, r *http.Request, into any) error { return ReadUpTo(w, r, Max, into) }
+
+// ReadUpTo is Read for a body that may have so many bytes instead of Max.
+func ReadUpTo(w http.ResponseWriter, r *http.Request, most int64, into any) error {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if err != nil {
 		return Unread(err)
 	}

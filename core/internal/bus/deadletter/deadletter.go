@@ -28,6 +28,20 @@ const (
 // ErrNotFound means that there is no such letter.
 var ErrNotFound = errors.New("there is no such dead letter (fix: see `platformd dlq ls`)")
 
+// UndeliveredError says which letter could not be delivered again.
+type UndeliveredError struct {
+	ID  string
+	Err error
+}
+
+// Error implements error.
+func (e *UndeliveredError) Error() string {
+	return fmt.Sprintf("deliver dead letter %s again: %v", e.ID, e.Err)
+}
+
+// Unwrap serves errors.Is and errors.As.
+func (e *UndeliveredError) Unwrap() error { return e.Err }
+
 // Filter says which letters are meant. The zero value means all.
 type Filter struct {
 	IDs          []string
@@ -111,7 +125,7 @@ type Redeliver func(ctx context.Context, subscription string, e bus.Event) error
 
 // Retry has letters delivered again, oldest first, each to the subscription in which it died, and forgets each as soon as the bus
 // has it: one that it forgets too late, because the daemon is killed in between, is delivered twice. It returns how many; on an
-// error the others stay.
+// error, which for a letter that the bus does not take is an *UndeliveredError, the others stay.
 func (s *Store) Retry(ctx context.Context, f Filter, redeliver Redeliver) (done int, err error) {
 	began := s.db.NowFunc()
 	for {
@@ -121,7 +135,7 @@ func (s *Store) Retry(ctx context.Context, f Filter, redeliver Redeliver) (done 
 		}
 		for _, l := range letters {
 			if err := redeliver(ctx, l.Subscription, l.Event); err != nil {
-				return done, fmt.Errorf("deliver dead letter %s again: %w", l.ID, err)
+				return done, &UndeliveredError{ID: l.ID, Err: err}
 			}
 			if _, err := s.Purge(ctx, Filter{IDs: []string{l.ID}}); err != nil {
 				return done, err
