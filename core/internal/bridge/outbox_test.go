@@ -43,7 +43,8 @@ func TestOneDaemonHasAnOutbox(t *testing.T) {
 	require.NoError(t, err)
 	_, _, err = first.Next(t.Context(), 10)
 	require.NoError(t, err)
-	require.NoError(t, two.Exec("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'").Error)
+	require.NoError(t, two.Exec("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "+
+		"AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").Error) // others are other tests'
 	_, _, err = first.Next(t.Context(), 10)
 	require.Error(t, err, "it does not go on without the lock")
 	require.NoError(t, first.Close(t.Context()))
