@@ -119,8 +119,8 @@ func (r *relay) session(ctx context.Context, well func()) (err error) {
 	}
 }
 
-// batch publishes the oldest events, once every subscription is declared; before, it just finds out how many there are. What could
-// not be published stays, and so does what is behind it with the same key.
+// batch publishes the oldest events, once every subscription is declared; before, it just finds out how many there are. What
+// could not be published stays, and so does what is behind it with the same key.
 func (r *relay) batch(ctx context.Context, box Outbox) (n int, err error) {
 	events, err := r.next(ctx, box)
 	if err != nil || len(events) == 0 || !r.bridge.isDeclared() {
