@@ -91,8 +91,8 @@ func start(ctx context.Context, order Order, module pluginapi.Module) (http.Hand
 	return newServer(declared, order.Token, log).engine(module.Routes) //nolint:contextcheck // a request has a context of its own
 }
 
-// migrate does for a module's database what the core does: it makes the ledger and the tables for events, and runs every step. What
-// the module puts into its outbox stays there: there is nobody to tell.
+// migrate does for a module's database what the core does: it makes the ledger and the tables for events, and runs every step.
+// What the module puts into its outbox stays there: there is nobody to tell.
 func migrate(ctx context.Context, database pluginapi.Database, migrations *pluginapi.Migrations) error {
 	if migrations == nil {
 		return nil
