@@ -115,6 +115,7 @@ type Service struct {
 	writes  chan *pending // of Write
 	tries   chan *pending // of TryWrite: a flood of these does not keep the others waiting
 	many    chan struct{} // has room for one: tries hold a batch
+	arrived atomic.Int64  // entries so far
 	dropped atomic.Int64  // not yet told of by a row
 	running atomic.Bool
 	ended   chan struct{} // closed when Run has ended
@@ -146,7 +147,8 @@ func New(ctx context.Context, db *gorm.DB, o Options) (*Service, error) {
 func (s *Service) Write(ctx context.Context, e Entry) error {
 	ctx, cancel := context.WithTimeout(ctx, s.wait)
 	defer cancel()
-	p := &pending{row: s.stamp(e), done: make(chan error, 1)}
+	p := s.pending(e)
+	p.done = make(chan error, 1)
 	select {
 	case s.writes <- p:
 	case <-s.ended:
@@ -175,11 +177,15 @@ func (s *Service) Write(ctx context.Context, e Entry) error {
 // how many as soon as one can be written, once a second at most. That count is lost if the process is killed.
 func (s *Service) TryWrite(e Entry) {
 	select {
-	case s.tries <- &pending{row: s.stamp(e)}:
+	case s.tries <- s.pending(e):
 		s.wakeForMany()
 	default:
 		s.dropped.Add(1)
 	}
+}
+
+func (s *Service) pending(e Entry) *pending {
+	return &pending{row: s.stamp(e), arrival: s.arrived.Add(1)}
 }
 
 func (s *Service) stamp(e Entry) row {

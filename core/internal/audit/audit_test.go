@@ -111,6 +111,26 @@ func TestAnEndAmidWritesLosesNothing(t *testing.T) {
 	})
 }
 
+// What is gathered is written before what came after it.
+func TestRowsAreInTheOrderOfTheirComing(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, p *place) {
+		s := p.service(t)
+		for n := range 30 {
+			s.TryWrite(entry(2 * n))
+			if n%10 == 9 {
+				require.NoError(t, s.Write(t.Context(), entry(2*n+1)))
+			}
+		}
+		var came []string
+		for _, row := range find(t, s, Filter{OldestFirst: true}) {
+			came = append(came, row.RequestID)
+		}
+		require.Len(t, came, 33)
+		require.Equal(t, []string{"r18", "r19", "r20"}, came[9:12])
+	})
+}
+
 func TestAnEndWithoutADatabaseAnswersAll(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, p *place) {

@@ -1,9 +1,11 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -20,6 +22,7 @@ import (
 // pending is an entry on its way.
 type pending struct {
 	row     row
+	arrival int64
 	done    chan error // has room for one; nil: nobody waits
 	claimed atomic.Bool
 }
@@ -117,11 +120,13 @@ func (s *Service) wakeForMany() {
 	}
 }
 
-// commit writes a batch and answers those who wait. It goes on if ctx ends: what was begun is finished.
+// commit writes a batch, in the order in which its entries came, and answers those who wait. It goes on if ctx ends: what was
+// begun is finished.
 func (s *Service) commit(ctx context.Context, batch []*pending) error {
 	if len(batch) == 0 {
 		return nil
 	}
+	slices.SortFunc(batch, func(a, b *pending) int { return cmp.Compare(a.arrival, b.arrival) })
 	rows := make([]row, len(batch))
 	for i, p := range batch {
 		rows[i] = p.row
