@@ -8,7 +8,6 @@ package bus
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -190,12 +189,4 @@ type Backlog struct {
 	InFlight int64 // is being handled, as far as the bus knows
 	// Oldest is when the oldest was published; zero if the bus does not know.
 	Oldest time.Time
-}
-
-// PublishOne is Publish for one event.
-func PublishOne(ctx context.Context, b Bus, e Event) error {
-	if errs := b.Publish(ctx, []Event{e}); errs != nil {
-		return fmt.Errorf("publish %s %s: %w", e.Type, e.ID, errs[0])
-	}
-	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/platformd/platformd/core/internal/bus"
 	"github.com/platformd/platformd/core/internal/bus/amqp"
+	"github.com/platformd/platformd/core/internal/bus/bustest"
 	"github.com/platformd/platformd/core/internal/config"
 )
 
@@ -47,7 +48,7 @@ func TestABrokerThatIsAway(t *testing.T) {
 	err = b.Declare(ctx, "notify", []bus.Subscription{{Module: "notify", Pattern: "blog.*"}})
 	require.ErrorIs(t, err, bus.ErrUnavailable)
 	require.NotContains(t, err.Error(), "hunter2")
-	require.ErrorIs(t, bus.PublishOne(ctx, b, event("blog.made")), bus.ErrUnavailable)
+	require.ErrorIs(t, bustest.PublishOne(ctx, b, event("blog.made")), bus.ErrUnavailable)
 	require.NoError(t, b.Consume(ctx, bus.Subscription{Module: "notify", Pattern: "blog.*"}, bus.Consumer{}))
 	done := make(chan error, 1)
 	go func() {
@@ -71,7 +72,7 @@ func TestWhatIsRefused(t *testing.T) {
 		})
 		require.NoError(t, err)
 		require.NoError(t, ch.QueueBind(full.Name, "blog.full", place.prefix+".events", false, nil))
-		require.NoError(t, bus.PublishOne(t.Context(), b, event("blog.full")))
+		require.NoError(t, bustest.PublishOne(t.Context(), b, event("blog.full")))
 		batch := []bus.Event{event("blog.full"), event("blog.made"), event("blog.made"), event("blog.made")}
 		batch[0].Key, batch[1].Key, batch[2].Key = "a", "a", "b"
 		errs := b.Publish(t.Context(), batch)
@@ -113,10 +114,10 @@ func TestNobodyButATail(t *testing.T) {
 		defer cancel()
 		go func() { done <- b.Tail(ctx, "", func(bus.Event) { seen.Add(1) }) }()
 		require.Eventually(t, func() bool {
-			require.NoError(t, bus.PublishOne(t.Context(), b, event("blog.made")))
+			require.NoError(t, bustest.PublishOne(t.Context(), b, event("blog.made")))
 			return seen.Load() > 0
 		}, 30*time.Second, 10*time.Millisecond)
-		require.ErrorIs(t, bus.PublishOne(t.Context(), b, event("shop.sold")), bus.ErrUnroutable)
+		require.ErrorIs(t, bustest.PublishOne(t.Context(), b, event("shop.sold")), bus.ErrUnroutable)
 		cancel()
 		require.NoError(t, <-done)
 	})
@@ -131,7 +132,7 @@ func TestAQueueWithOtherArguments(t *testing.T) {
 		b := place.open()
 		s := bus.Subscription{Module: "notify", Pattern: "blog.*"}
 		require.NoError(t, b.Declare(t.Context(), "notify", []bus.Subscription{s}))
-		require.NoError(t, bus.PublishOne(t.Context(), b, event("blog.made")))
+		require.NoError(t, bustest.PublishOne(t.Context(), b, event("blog.made")))
 		other := s
 		other.Ordered = true
 		for _, what := range []struct{ err error }{
@@ -145,7 +146,7 @@ func TestAQueueWithOtherArguments(t *testing.T) {
 		queue, err := place.raw().QueueDeclarePassive(place.prefix+".sub.notify.blog.#", true, false, false, false, nil)
 		require.NoError(t, err)
 		require.Equal(t, 1, queue.Messages)
-		require.NoError(t, bus.PublishOne(t.Context(), b, event("blog.made")), "others do not suffer")
+		require.NoError(t, bustest.PublishOne(t.Context(), b, event("blog.made")), "others do not suffer")
 	})
 }
 
@@ -172,7 +173,8 @@ func TestWhatIsDeletedByHand(t *testing.T) {
 				arrives := func() {
 					t.Helper()
 					e := event("blog.made")
-					require.Eventually(t, func() bool { return bus.PublishOne(t.Context(), b, e) == nil }, 30*time.Second, 10*time.Millisecond)
+					published := func() bool { return bustest.PublishOne(t.Context(), b, e) == nil }
+					require.Eventually(t, published, 30*time.Second, 10*time.Millisecond)
 					require.Eventually(t, func() bool { _, ok := got.Load(e.ID); return ok }, 30*time.Second, 10*time.Millisecond)
 				}
 				arrives()
@@ -209,7 +211,7 @@ func TestWhatAnotherDaemonRemoved(t *testing.T) {
 			pending, err := old.Pending(t.Context())
 			return err == nil && len(pending) == 0
 		}, 30*time.Second, 10*time.Millisecond)
-		require.ErrorIs(t, bus.PublishOne(t.Context(), old, event("blog.made")), bus.ErrUnroutable)
+		require.ErrorIs(t, bustest.PublishOne(t.Context(), old, event("blog.made")), bus.ErrUnroutable)
 		require.ErrorIs(t, old.Redeliver(t.Context(), s.ID(), event("blog.made")), bus.ErrUnroutable)
 		require.ErrorContains(t, old.Consume(t.Context(), s, bus.Consumer{}), "(fix: ")
 	})
@@ -226,11 +228,11 @@ func TestALedgerThatFails(t *testing.T) {
 		require.NoError(t, b.Declare(t.Context(), "notify", []bus.Subscription{s}))
 		place.ledger.fail(fmt.Errorf("the disk is full"))
 		require.ErrorContains(t, b.Declare(t.Context(), "notify", nil), "the disk is full")
-		require.NoError(t, bus.PublishOne(t.Context(), b, event("blog.made")))
+		require.NoError(t, bustest.PublishOne(t.Context(), b, event("blog.made")))
 		place.ledger.fail(nil)
 		require.NoError(t, place.ledger.Put(t.Context(), []amqp.Entry{{Subscription: s, Going: true}})) // killed right after this
 		require.NoError(t, place.open().Declare(t.Context(), "notify", nil))
-		require.ErrorIs(t, bus.PublishOne(t.Context(), b, event("blog.made")), bus.ErrUnroutable)
+		require.ErrorIs(t, bustest.PublishOne(t.Context(), b, event("blog.made")), bus.ErrUnroutable)
 		entries, err := place.ledger.All(t.Context())
 		require.NoError(t, err)
 		require.Empty(t, entries)
@@ -310,7 +312,7 @@ func TestALongWait(t *testing.T) {
 			return bus.Retry(3*time.Hour, bus.Failure{})
 		}})
 		e := event("blog.made")
-		require.NoError(t, bus.PublishOne(t.Context(), b, e))
+		require.NoError(t, bustest.PublishOne(t.Context(), b, e))
 		<-calls
 		ch := place.raw()
 		waiting := place.prefix + ".retry.notify.blog.#.10m"

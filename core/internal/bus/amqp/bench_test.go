@@ -11,6 +11,7 @@ import (
 
 	"github.com/platformd/platformd/core/internal/bus"
 	"github.com/platformd/platformd/core/internal/bus/amqp"
+	"github.com/platformd/platformd/core/internal/bus/bustest"
 )
 
 // inFlight is how many events are on their way at once, in both.
@@ -25,7 +26,7 @@ func BenchmarkPublish(b *testing.B) {
 	require.NoError(b, over.Declare(b.Context(), "notify", []bus.Subscription{s}))
 	queue := place.prefix + ".sub.notify.blog.#"
 	ch := place.raw()
-	require.NoError(b, bus.PublishOne(b.Context(), over, event("blog.made")))
+	require.NoError(b, bustest.PublishOne(b.Context(), over, event("blog.made")))
 	sample, ok, err := ch.Get(queue, true)
 	require.NoError(b, err)
 	require.True(b, ok)

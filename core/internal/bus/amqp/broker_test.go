@@ -19,6 +19,7 @@ import (
 
 	"github.com/platformd/platformd/core/internal/bus"
 	"github.com/platformd/platformd/core/internal/bus/amqp"
+	"github.com/platformd/platformd/core/internal/bus/bustest"
 )
 
 // sbin is where Debian keeps RabbitMQ's programs that do not change the user first.
@@ -175,7 +176,7 @@ func TestABrokerOfItsOwn(t *testing.T) {
 		require.NoError(t, os.RemoveAll(filepath.Join(broker.dir, "db"))) // it has lost all
 		broker.start()
 		e := event("blog.made")
-		require.Eventually(t, func() bool { return bus.PublishOne(t.Context(), b, e) == nil }, 90*time.Second, 100*time.Millisecond)
+		require.Eventually(t, func() bool { return bustest.PublishOne(t.Context(), b, e) == nil }, 90*time.Second, 100*time.Millisecond)
 		require.Eventually(t, func() bool { _, ok := got.Load(e.ID); return ok }, 30*time.Second, 10*time.Millisecond)
 	})
 }
@@ -225,7 +226,7 @@ func blocked(t *testing.T, broker *private, b bus.Bus) error {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
 		began := time.Now()
-		err := bus.PublishOne(ctx, b, event("blog.made"))
+		err := bustest.PublishOne(ctx, b, event("blog.made"))
 		require.Less(t, time.Since(began), 10*time.Second)
 		if err != nil {
 			require.ErrorIs(t, err, bus.ErrUnavailable)
@@ -235,7 +236,7 @@ func blocked(t *testing.T, broker *private, b bus.Bus) error {
 	_, err := b.Pending(t.Context())
 	require.NoError(t, err, "what publishes nothing is not held up")
 	waiting := make(chan error, 1)
-	go func() { waiting <- bus.PublishOne(t.Context(), b, event("blog.made")) }()
+	go func() { waiting <- bustest.PublishOne(t.Context(), b, event("blog.made")) }()
 	broker.ctl("set_vm_memory_high_watermark", "0.4")
 	return <-waiting
 }

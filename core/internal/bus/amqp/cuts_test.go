@@ -12,6 +12,7 @@ import (
 
 	"github.com/platformd/platformd/core/internal/bus"
 	"github.com/platformd/platformd/core/internal/bus/amqp"
+	"github.com/platformd/platformd/core/internal/bus/bustest"
 	"github.com/platformd/platformd/core/internal/config"
 )
 
@@ -167,7 +168,7 @@ func comesAgain(t *testing.T, s bus.Subscription, first bus.Verdict, away bool) 
 		}
 		return bus.Ack()
 	}})
-	require.NoError(t, bus.PublishOne(t.Context(), b, held))
+	require.NoError(t, bustest.PublishOne(t.Context(), b, held))
 	require.Equal(t, 1, <-began)
 	if away {
 		network.stall()
@@ -178,7 +179,7 @@ func comesAgain(t *testing.T, s bus.Subscription, first bus.Verdict, away bool) 
 		network.cut()
 	}
 	other := event("blog.made")
-	require.NoError(t, bus.PublishOne(t.Context(), b, other))
+	require.NoError(t, bustest.PublishOne(t.Context(), b, other))
 	require.Equal(t, other.ID, <-others, "which comes after what comes again")
 	if !away {
 		close(let)
@@ -208,7 +209,7 @@ func TestAStalledNetwork(t *testing.T) {
 		b := place.open(through(network))
 		s := bus.Subscription{Module: "notify", Pattern: "blog.*"}
 		require.NoError(t, b.Declare(t.Context(), "notify", []bus.Subscription{s}))
-		require.NoError(t, bus.PublishOne(t.Context(), b, event("blog.made")))
+		require.NoError(t, bustest.PublishOne(t.Context(), b, event("blog.made")))
 
 		network.stall()
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -229,7 +230,7 @@ func TestAStalledNetwork(t *testing.T) {
 		require.ErrorIs(t, b.Redeliver(ctx, s.ID(), event("blog.made")), bus.ErrUnavailable)
 
 		waiting := make(chan error, 1)
-		go func() { waiting <- bus.PublishOne(t.Context(), b, event("blog.made")) }()
+		go func() { waiting <- bustest.PublishOne(t.Context(), b, event("blog.made")) }()
 		network.goOn()
 		require.NoError(t, <-waiting)
 	})
@@ -253,7 +254,7 @@ func TestAConnectionThatIsDead(t *testing.T) {
 		for range 3 {
 			e := event("blog.made")
 			network.freeze()
-			require.NoError(t, bus.PublishOne(t.Context(), b, e))
+			require.NoError(t, bustest.PublishOne(t.Context(), b, e))
 			for <-got != e.ID { // what was published again may come again
 			}
 		}
@@ -279,7 +280,7 @@ func TestWhatIsGivenUpMakesRoom(t *testing.T) {
 			}
 			cancel()
 			network.goOn()
-			require.NoError(t, bus.PublishOne(t.Context(), b, event("blog.made")))
+			require.NoError(t, bustest.PublishOne(t.Context(), b, event("blog.made")))
 		}
 	})
 }

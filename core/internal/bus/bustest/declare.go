@@ -48,8 +48,8 @@ func exactly(p *place) {
 	p.receive(b, added, nil).wait(p, 1)
 	p.declare(b)
 	require.Len(p.T, p.pending(b), 1)
-	require.NoError(p.T, bus.PublishOne(p.Context(), b, event("blog.made")), "search still wants it")
-	require.ErrorIs(p.T, bus.PublishOne(p.Context(), b, event("shop.sold")), bus.ErrUnroutable)
+	require.NoError(p.T, PublishOne(p.Context(), b, event("blog.made")), "search still wants it")
+	require.ErrorIs(p.T, PublishOne(p.Context(), b, event("shop.sold")), bus.ErrUnroutable)
 	p.declare(b, subscriptions...)
 	require.EqualValues(p.T, 0, p.total(b, subscriptions[1]), "its deliveries went with it")
 	p.holding(b, other, 2)
@@ -68,7 +68,7 @@ func together(p *place) {
 	for i := range errs {
 		b := p.daemon()
 		all.Go(func() {
-			errs[i] = errors.Join(b.Declare(p.Context(), "notify", subscriptions), bus.PublishOne(p.Context(), b, event("blog.made")))
+			errs[i] = errors.Join(b.Declare(p.Context(), "notify", subscriptions), PublishOne(p.Context(), b, event("blog.made")))
 		})
 	}
 	all.Wait()
@@ -83,9 +83,9 @@ func publishedTo(p *place) {
 	a, b := p.daemon(), p.daemon()
 	s := bus.Subscription{Module: "notify", Pattern: "blog.*"}
 	for range 5 {
-		require.ErrorIs(p.T, bus.PublishOne(p.Context(), a, event("blog.made")), bus.ErrUnroutable)
+		require.ErrorIs(p.T, PublishOne(p.Context(), a, event("blog.made")), bus.ErrUnroutable)
 		p.declare(b, s)
-		require.NoError(p.T, bus.PublishOne(p.Context(), a, event("blog.made")))
+		require.NoError(p.T, PublishOne(p.Context(), a, event("blog.made")))
 		p.declare(b)
 	}
 }

@@ -76,7 +76,7 @@ func closeWaits(p *place) {
 		_ = b.Close()
 	}()
 	p.eventually("the bus is closing", func() bool {
-		return errors.Is(bus.PublishOne(p.Context(), b, event("blog.made")), bus.ErrClosed)
+		return errors.Is(PublishOne(p.Context(), b, event("blog.made")), bus.ErrClosed)
 	})
 	select {
 	case <-done:
@@ -116,7 +116,7 @@ func publishWhileClosing(p *place) {
 		all.Go(func() {
 			for {
 				e := event("blog.made")
-				switch err := bus.PublishOne(p.Context(), b, e); {
+				switch err := PublishOne(p.Context(), b, e); {
 				case err == nil:
 					taken.put(e.ID)
 				case errors.Is(err, bus.ErrClosed):

@@ -63,8 +63,8 @@ func fanOut(p *place) {
 
 func unroutable(p *place) {
 	b, subscriptions := p.declared("blog.post.created")
-	require.ErrorIs(p.T, bus.PublishOne(p.Context(), b, event("blog.post.deleted")), bus.ErrUnroutable)
-	require.ErrorIs(p.T, bus.PublishOne(p.Context(), b, event("blog.post.created.twice")), bus.ErrUnroutable)
+	require.ErrorIs(p.T, PublishOne(p.Context(), b, event("blog.post.deleted")), bus.ErrUnroutable)
+	require.ErrorIs(p.T, PublishOne(p.Context(), b, event("blog.post.created.twice")), bus.ErrUnroutable)
 	errs := b.Publish(p.Context(), some(100, "blog.post.deleted"))
 	require.Len(p.T, errs, 100)
 	for _, err := range errs {
@@ -241,7 +241,7 @@ func manyPublish(p *place) {
 		via := []bus.Bus{b, other}[i%2]
 		all.Go(func() {
 			for _, e := range some(10, "blog.made") {
-				if err := bus.PublishOne(p.Context(), via, e); err != nil {
+				if err := PublishOne(p.Context(), via, e); err != nil {
 					p.Error(err)
 				}
 				sent.put(e.ID)

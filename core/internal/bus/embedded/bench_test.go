@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformd/platformd/core/internal/bus"
+	"github.com/platformd/platformd/core/internal/bus/bustest"
 )
 
 // onEachB runs a benchmark on each backend.
@@ -47,7 +48,7 @@ func BenchmarkPublishConcurrently(b *testing.B) {
 		for range 64 {
 			all.Go(func() {
 				for left.Add(-1) >= 0 {
-					if err := bus.PublishOne(b.Context(), d, event(0, "")); err != nil {
+					if err := bustest.PublishOne(b.Context(), d, event(0, "")); err != nil {
 						b.Error(err)
 					}
 				}
@@ -91,7 +92,7 @@ func endToEnd(b *testing.B, p *place, ordered bool) {
 	for i := range 64 {
 		all.Go(func() {
 			for left.Add(-1) >= 0 {
-				if err := bus.PublishOne(ctx, d, event(0, fmt.Sprint(i))); err != nil {
+				if err := bustest.PublishOne(ctx, d, event(0, fmt.Sprint(i))); err != nil {
 					b.Error(err)
 				}
 			}
@@ -118,7 +119,7 @@ func BenchmarkLatency(b *testing.B) {
 			}})
 		})
 		for b.Loop() {
-			require.NoError(b, bus.PublishOne(ctx, d, event(0, "")))
+			require.NoError(b, bustest.PublishOne(ctx, d, event(0, "")))
 			<-in
 		}
 		cancel()

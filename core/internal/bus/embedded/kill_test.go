@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformd/platformd/core/internal/bus"
+	"github.com/platformd/platformd/core/internal/bus/bustest"
 	"github.com/platformd/platformd/core/internal/config"
 	"github.com/platformd/platformd/core/internal/pgtest"
 	"github.com/platformd/platformd/core/internal/storage"
@@ -44,7 +45,7 @@ func victim() {
 		go func() { // until the process ends
 			for {
 				e := event(0, "")
-				must(bus.PublishOne(ctx, b, e))
+				must(bustest.PublishOne(ctx, b, e))
 				tell("published", e)
 			}
 		}()
@@ -154,7 +155,7 @@ func TestTheDatabaseIsAway(t *testing.T) {
 	for range 2 {
 		own.Down(t)
 		began := time.Now()
-		err = bus.PublishOne(t.Context(), b, event(9, ""))
+		err = bustest.PublishOne(t.Context(), b, event(9, ""))
 		require.ErrorIs(t, err, bus.ErrUnavailable)
 		require.Less(t, time.Since(began), 25*time.Second)
 		_, err = b.Pending(t.Context())
@@ -163,7 +164,7 @@ func TestTheDatabaseIsAway(t *testing.T) {
 		let() // its verdict waits for the database
 		own.Require(t)
 		require.Eventually(t, func() bool {
-			err := bus.PublishOne(t.Context(), b, event(1, ""))
+			err := bustest.PublishOne(t.Context(), b, event(1, ""))
 			require.True(t, err == nil || errors.Is(err, bus.ErrUnavailable), "%v", err)
 			return err == nil
 		}, patience, 50*time.Millisecond)
