@@ -210,7 +210,7 @@ func (h *head) append(tx *gorm.DB, rows []row) error {
 		rows[i].follow(h.Seq, h.Hash)
 		h.Seq, h.Hash = rows[i].Seq, rows[i].Hash
 	}
-	if err := tx.Create(&rows).Error; err != nil {
+	if err := insertRows(tx, rows); err != nil {
 		if errors.Is(err, gorm.ErrDuplicatedKey) {
 			err = fmt.Errorf("there are audit rows beyond the head of the chain (fix: see `platformd audit verify`): %w", err)
 		}
