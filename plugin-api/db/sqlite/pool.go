@@ -34,7 +34,9 @@ type unsyncedKey struct{}
 // WithoutSync returns a context whose transactions on a Durable file do not wait until their commit is on the disk. A power
 // failure may undo the last of them, up to the next commit that does wait, which takes all before it along. A process that is
 // killed loses nothing. It is for what is done again if it is lost. A file that is opened Alone does not know the difference.
-func WithoutSync(ctx context.Context) context.Context { return context.WithValue(ctx, unsyncedKey{}, true) }
+func WithoutSync(ctx context.Context) context.Context {
+	return context.WithValue(ctx, unsyncedKey{}, true)
+}
 
 // writer is whose connection a transaction gets. SQLite's setting belongs to the connection.
 func (p *pool) writer(ctx context.Context) *sql.DB {

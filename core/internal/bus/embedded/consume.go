@@ -18,7 +18,7 @@ const (
 	maxAhead, maxAheadBytes = 128, 4 << 20
 	// gather is how long an acknowledgement waits for others, as long as its consumer has work before it. Until then the deliveries
 	// are held, and come again, with no attempt more, if this daemon is killed.
-	gather = 10 * time.Millisecond
+	gather = 20 * time.Millisecond
 	// stuckAfter is when what waits for a handler is given back, because none has become free.
 	stuckAfter = 250 * time.Millisecond
 	// The pauses of a letter that could not be kept.
