@@ -19,8 +19,6 @@ const (
 	// gather is how long an acknowledgement waits for others, as long as its consumer has work before it. Until then the deliveries
 	// are held, and come again, with no attempt more, if this daemon is killed.
 	gather = 20 * time.Millisecond
-	// stuckAfter is when what waits for a handler is given back, because none has become free.
-	stuckAfter = 250 * time.Millisecond
 	// The pauses of a letter that could not be kept.
 	firstKeep, lastKeep = 100 * time.Millisecond, 5 * time.Second
 )
@@ -243,8 +241,8 @@ func (b *Bus) worked(c *consumer, verdict settle, took time.Duration) (next *del
 	return next
 }
 
-// note has the writer settle, with whatever else it does within the time; it reports whether the writer must be woken for that. The bus
-// is locked.
+// note has the writer settle within a time, with whatever else it does until then, and reports whether it must be woken to learn
+// of that. The bus is locked.
 func (b *Bus) note(s settle, within time.Duration) (sooner bool) {
 	b.settles = append(b.settles, s)
 	at := time.Now().Add(within)

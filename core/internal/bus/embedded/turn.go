@@ -75,9 +75,12 @@ func (t *turn) begin() (err error) {
 	return err
 }
 
+// routesQuery is asked once in each transaction.
+const routesQuery = "SELECT id, kind, name, module, pattern, ordered, owner FROM bus_subscriptions"
+
 func (t *turn) loadRoutes() error {
 	var all []*route
-	err := t.tx.Raw("SELECT id, kind, name, module, pattern, ordered, owner FROM bus_subscriptions").Scan(&all).Error
+	err := t.tx.Raw(routesQuery).Scan(&all).Error
 	if err != nil {
 		return err
 	}

@@ -150,7 +150,7 @@ func (b *Bus) planAsks(w *work, now time.Time, next *time.Time) {
 		if look || reached(&c.due, now, next) {
 			c.look, c.overdue = true, true
 		}
-		if stuck := c.began.Add(stuckAfter); len(c.queue) > 0 && reached(&stuck, now, next) {
+		if stuck := c.began.Add(b.o.stuck); len(c.queue) > 0 && reached(&stuck, now, next) {
 			c.mean = time.Minute
 			b.giveBack(c)
 		}
