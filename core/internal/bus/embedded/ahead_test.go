@@ -14,8 +14,8 @@ import (
 	"github.com/platformd/platformd/plugin-api/db/backend"
 )
 
-// busy has b take deliveries ahead: a consumer handles quick ones in no time, then holds one until let is called. What it holds is
-// sent to taken.
+// busy has b take deliveries ahead: a consumer handles quick ones in no time, then holds one until let is called. What it holds
+// is sent to taken.
 func busy(t *testing.T, b *Bus, quick int) (stop, let func(), taken <-chan bus.Delivery) {
 	t.Helper()
 	held := make(chan bus.Delivery, 1000)
@@ -134,7 +134,7 @@ func TestTransactionsServeManyDeliveries(t *testing.T) {
 			<-each
 		}
 		consume(t, b, subscription, bus.Consumer{Handle: func(context.Context, bus.Delivery) bus.Verdict {
-			time.Sleep(time.Millisecond) // it works
+			<-time.After(time.Millisecond) // it works
 			return bus.Ack()
 		}})
 		empty(t, b)
