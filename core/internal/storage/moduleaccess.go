@@ -14,12 +14,12 @@ import (
 // OpenModule opens a module's database for the core to read and change rows in it, over one connection and with no more rights
 // than the module's own. On SQLite the file must be there, else the error matches fs.ErrNotExist: the module's start makes it.
 // What a module has in its database is its own to say: nothing that is read there may be trusted, and every query needs a
-// deadline. The function that is returned gives all back.
+// deadline. The function that is returned gives all back. On SQLite what the core changes there does not wait for the disk.
 func (s *Storage) OpenModule(
 	ctx context.Context, module string, log hclog.Logger,
 ) (*gorm.DB, func(context.Context) error, error) {
 	if place := s.Module(module); place.Driver == backend.SQLite {
-		db, err := openModuleFile(ctx, place.Source, sqlite.Options{Log: log, Alone: true, Durable: true}, func() {})
+		db, err := openModuleFile(ctx, place.Source, sqlite.Options{Log: log, Alone: true}, func() {})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -142,3 +142,33 @@ func TestTransactionReachesItsDatabase(t *testing.T) {
 	require.NoError(t, err)
 	require.Same(t, outer, inner)
 }
+
+func TestWithoutSync(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		options                sqlite.Options
+		synced, whenNotAwaited string
+	}{
+		"durable": {sqlite.Options{Durable: true}, "2", "1"},
+		"alone":   {sqlite.Options{Durable: true, Alone: true}, "2", "2"},
+		"default": {sqlite.Options{}, "1", "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := fresh(t, test.options)
+			without := db.WithContext(sqlite.WithoutSync(t.Context()))
+			for range 2 {
+				require.NoError(t, without.Transaction(func(tx *gorm.DB) error {
+					require.Equal(t, test.whenNotAwaited, pragma(t, tx, "synchronous"))
+					return tx.Create(&author{Email: "a@example.org"}).Error
+				}))
+				require.NoError(t, db.Transaction(func(tx *gorm.DB) error {
+					require.Equal(t, test.synced, pragma(t, tx, "synchronous"))
+					return tx.Where("email = ?", "a@example.org").Delete(&author{}).Error
+				}))
+			}
+			require.NoError(t, sqlite.Close(db))
+			require.Error(t, without.Begin().Error, "every connection is closed")
+		})
+	}
+}

@@ -3,7 +3,8 @@
 //
 // One goroutine per daemon writes. Whatever has come together while one transaction ran goes into the next: events that are
 // published, verdicts, and the taking of what consumers have room for. So a commit, which is what costs, serves many, and the one
-// writer of SQLite is held rarely and shortly. Nothing is asked of the database while nothing happens: publishers wake consumers,
+// writer of SQLite is held rarely and shortly. Acknowledgements wait for a moment so that they come together, and only a
+// publication is awaited on the disk. Nothing is asked of the database while nothing happens: publishers wake consumers,
 // within a daemon directly and between daemons with PostgreSQL's NOTIFY, and timers wake for what is to be tried again. As a
 // notification can be missed, each daemon on PostgreSQL looks every few seconds, too.
 //
@@ -40,6 +41,8 @@ type Options struct {
 
 	// look is how soon a missed notification is made good; 0 = 3 s.
 	look time.Duration
+	// stuck is when what waits for a handler is given back, because none has become free; 0 = 250 ms.
+	stuck time.Duration
 	// hub joins several buses over one SQLite file, which the tests have.
 	hub *hub
 }
@@ -47,6 +50,7 @@ type Options struct {
 const (
 	defaultLease = 30 * time.Second
 	defaultLook  = 3 * time.Second
+	defaultStuck = 250 * time.Millisecond
 	// callWait bounds a call, turnWait one transaction, closeWait the last ones of a bus that is closed.
 	callWait  = 30 * time.Second
 	turnWait  = 10 * time.Second
@@ -85,10 +89,11 @@ type Bus struct {
 
 // schedule is when the writer has something to do of itself; a zero time is never.
 type schedule struct {
-	renew time.Time // of the lease
-	sweep time.Time // of what other daemons left
-	look  time.Time // for what nobody told of
-	doubt bool      // whether the database holds something for this daemon that it does not know of
+	settle time.Time // at the latest
+	renew  time.Time // of the lease
+	sweep  time.Time // of what other daemons left
+	look   time.Time // for what nobody told of
+	doubt  bool      // whether the database holds something for this daemon that it does not know of
 }
 
 var _ bus.Bus = (*Bus)(nil)
@@ -103,6 +108,9 @@ func New(ctx context.Context, db *gorm.DB, o Options) (*Bus, error) {
 	}
 	if o.look <= 0 {
 		o.look = defaultLook
+	}
+	if o.stuck <= 0 {
+		o.stuck = defaultStuck
 	}
 	if o.Log == nil {
 		o.Log = hclog.NewNullLogger()
