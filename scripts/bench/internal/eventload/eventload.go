@@ -34,9 +34,10 @@ const (
 const Path = handler.Prefix + "/events"
 
 const (
-	publishPatience = 30 * time.Second // for one event
-	settlePatience  = 2 * time.Minute  // for all that was published
-	answerPatience  = 3 * time.Second  // for a result, before the client is asked to ask again
+	publishPatience = 30 * time.Second       // for one event
+	settlePatience  = 2 * time.Minute        // for all that was published
+	answerPatience  = 3 * time.Second        // for a result, before the client is asked to ask again
+	rest            = 100 * time.Millisecond // in which nothing comes, when nothing more will
 )
 
 // Kind is what is measured.
@@ -62,7 +63,7 @@ type Load struct {
 	prefix  string
 	number  atomic.Int64
 
-	published, handled atomic.Int64
+	published, came, handled atomic.Int64
 
 	mu      sync.Mutex
 	waiting map[string]chan struct{} // who waits for the handling of an event
@@ -84,6 +85,7 @@ func New(publish func(ctx context.Context, id string, data []byte) error) *Load 
 
 // Handle is called for every event that comes, before it is acknowledged.
 func (l *Load) Handle(ctx context.Context, id string) error {
+	l.came.Add(1)
 	l.mu.Lock()
 	open := l.open
 	l.mu.Unlock()
@@ -172,6 +174,9 @@ func (l *Load) run(ctx context.Context, o Order) (latency.Sample, error) {
 	case Settle:
 		return latency.Sample{}, l.settle(ctx)
 	case Publish:
+		if err := l.fill(ctx); err != nil {
+			return latency.Sample{}, err
+		}
 		return l.measure(ctx, o, l.publishOne), nil
 	case Deliver:
 		return l.measure(ctx, o, l.deliverOne), nil
@@ -193,6 +198,24 @@ func (l *Load) gate(open bool) {
 			close(l.open)
 		}
 	}
+}
+
+// fill publishes so much that whoever consumes has all that it takes at once, and does nothing any more.
+func (l *Load) fill(ctx context.Context) error {
+	for range Window {
+		if err := l.publishOne(ctx); err != nil {
+			return err
+		}
+	}
+	for came := int64(-1); came != l.came.Load(); {
+		came = l.came.Load()
+		select {
+		case <-time.After(rest):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // settle waits until all that was published is handled.

@@ -92,7 +92,7 @@ func TestDeliveredIsHandled(t *testing.T) {
 func TestFailuresAreCounted(t *testing.T) {
 	t.Parallel()
 	l := New(func(context.Context, string, []byte) error { time.Sleep(time.Millisecond); return errors.New("no") })
-	sample := order(t, l, Order{Publish, 1, 20 * time.Millisecond})
+	sample := order(t, l, Order{Deliver, 1, 20 * time.Millisecond})
 	require.Zero(t, sample.Requests)
 	require.Positive(t, sample.Errors)
 	require.Equal(t, "no", sample.Problem)
