@@ -2,7 +2,10 @@ package amqp_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -284,4 +287,22 @@ func TestWhatIsGivenUpMakesRoom(t *testing.T) {
 			require.NoError(t, bustest.PublishOne(t.Context(), b, event("blog.made")))
 		}
 	})
+}
+
+// A broker that says nothing from the beginning on is noticed too: the library looks at its silence only after it has read something.
+func TestSilenceIsBounded(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	t.Cleanup(func() { _ = errors.Join(near.Close(), far.Close()) })
+	said := make(chan error, 1)
+	go func() {
+		_, err := amqp.NewSocket(near, 50*time.Millisecond).Read(make([]byte, 1))
+		said <- err
+	}()
+	select {
+	case err := <-said:
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	case <-time.After(30 * time.Second):
+		t.Fatal("it waits for ever")
+	}
 }
