@@ -76,7 +76,9 @@ func (g *gathering) next(client corev1.EventsClient) {
 	}
 	go func() { // ends with the call, which has a deadline
 		defer g.next(client)
-		sendAll(client, batch)
+		ctx, cancel := context.WithTimeout(context.Background(), gatherWait)
+		defer cancel()
+		sendAll(ctx, client, batch)
 	}()
 }
 
@@ -106,7 +108,7 @@ func (g *gathering) take() (batch []*gathered) {
 }
 
 // sendAll publishes events of several callers, and tells each what became of its own.
-func sendAll(client corev1.EventsClient, batch []*gathered) {
+func sendAll(ctx context.Context, client corev1.EventsClient, batch []*gathered) {
 	if len(batch) == 1 {
 		batch[0].done <- send(batch[0].ctx, client, batch[0].event)
 		return
@@ -118,8 +120,6 @@ func sendAll(client corev1.EventsClient, batch []*gathered) {
 		}
 		req.Events[i] = w.event
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), gatherWait)
-	defer cancel()
 	_, err := client.Publish(ctx, req)
 	each := failuresOf(err, len(batch))
 	for i, w := range batch {

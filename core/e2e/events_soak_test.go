@@ -251,7 +251,7 @@ func (c *chaos) disturb(i int) {
 		c.wire.Slices(wholePieces)
 	case 2:
 		c.wire.Stall()
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		c.wire.GoOn()
 	}
 	c.wire.Cut()
@@ -267,9 +267,8 @@ func TestEventsG23(t *testing.T) {
 	report(t, proof{"G23", "seconds with the broker stopped, under load", int(stopped.Seconds())}, writes.String)
 	report(t, proof{"G23", "seconds with the broker blocked, under load", int(blocked.Seconds())}, nil)
 	p := c.p.Load()
-	delivered := func() bool { return c.tally("courier").Distinct >= int(writes.number.Load()) }
 	writes.during(c, time.Second)
-	p.await("everything to be delivered", delivered)
+	c.awaitDelivered(&writes)
 
 	c.broker.Kill()
 	writes.during(c, stopped)
@@ -286,15 +285,27 @@ func TestEventsG23(t *testing.T) {
 	require.Equal(t, http.StatusOK, p.do(http.MethodGet, "/api/v1/courier/effects", "", "").status)
 	c.broker.Start()
 	c.broker.AwaitUp()
-	p.await("everything to be delivered", delivered)
+	c.awaitDelivered(&writes)
 	p.awaitEmptyOutbox()
 
 	c.broker.Ctl("set_vm_memory_high_watermark", "0.00001")
 	writes.during(c, blocked)
 	c.broker.Ctl("set_vm_memory_high_watermark", "0.4")
-	p.await("everything to be delivered", delivered)
+	c.awaitDelivered(&writes)
 	p.awaitEmptyOutbox()
 	require.Empty(t, p.deadLetters())
+}
+
+// awaitDelivered waits until all that was written has its effect.
+func (c *chaos) awaitDelivered(w *writes) {
+	c.t.Helper()
+	deadline := time.Now().Add(5 * patience)
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for ; c.tally("courier").Distinct < int(w.number.Load()); <-again.C {
+		require.True(c.t, time.Now().Before(deadline), "of %d events only %+v are delivered\n%s", w.number.Load(), c.tally("courier"),
+			c.p.Load().cli("events", "pending"))
+	}
 }
 
 // writes are requests that publish with a transaction.

@@ -81,7 +81,7 @@ func (c *crowd) begin(ctx context.Context, e pluginapi.Event) publishing {
 	e.Version = 1
 	done := make(publishing, 1)
 	go func() { done <- c.events.Publish(ctx, e) }()
-	time.Sleep(time.Millisecond) // the order in which they wait is that of this test
+	<-time.After(time.Millisecond) // the order in which they wait is that of this test
 	return done
 }
 
@@ -140,8 +140,9 @@ func TestManyArePublishedTogether(t *testing.T) {
 		all = append(all, c.begin(t.Context(), pluginapi.Event{ID: fmt.Sprint(i), Type: "shop.order.sent"}))
 	}
 	for i := range large {
-		e := pluginapi.Event{ID: fmt.Sprint("large", i), Type: "shop.order.sent", ContentType: "text/plain", Data: make([]byte, 250<<10)}
-		all = append(all, c.begin(t.Context(), e))
+		all = append(all, c.begin(t.Context(), pluginapi.Event{
+			ID: fmt.Sprint("large", i), Type: "shop.order.sent", ContentType: "text/plain", Data: make([]byte, 250<<10),
+		}))
 	}
 	close(c.let)
 	for _, p := range all {

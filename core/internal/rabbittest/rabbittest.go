@@ -34,8 +34,8 @@ type Node struct {
 	process *exec.Cmd
 }
 
-// New prepares a node, which Start starts; it is killed at the end of the test. Where RabbitMQ is not installed the test is skipped,
-// or fails if PLATFORMD_TEST_SERVICES=required.
+// New prepares a node, which Start starts; it is killed at the end of the test. Where RabbitMQ is not installed the test is
+// skipped, or fails if PLATFORMD_TEST_SERVICES=required.
 func New(t testing.TB) *Node {
 	t.Helper()
 	if _, err := os.Stat(sbin + "rabbitmq-server"); err != nil {
@@ -59,11 +59,9 @@ func freePort(t testing.TB) int {
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, l.Close()) }()
-	_, text, err := net.SplitHostPort(l.Addr().String())
-	require.NoError(t, err)
-	port, err := net.LookupPort("tcp", text)
-	require.NoError(t, err)
-	return port
+	address, ok := l.Addr().(*net.TCPAddr)
+	require.True(t, ok)
+	return address.Port
 }
 
 func (n *Node) write(name, text string) {
@@ -98,7 +96,8 @@ func (n *Node) Start() {
 func (n *Node) AwaitUp() {
 	n.Helper()
 	require.Eventually(n, func() bool {
-		conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", n.port), time.Second)
+		dialer := net.Dialer{Timeout: time.Second}
+		conn, err := dialer.DialContext(n.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", n.port))
 		if err == nil {
 			_ = conn.Close()
 		}

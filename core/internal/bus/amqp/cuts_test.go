@@ -289,7 +289,7 @@ func TestWhatIsGivenUpMakesRoom(t *testing.T) {
 	})
 }
 
-// A broker that says nothing from the beginning on is noticed too: the library looks at its silence only after it has read something.
+// A broker that says nothing from the beginning on is noticed too: the library has no bound before it has read something.
 func TestSilenceIsBounded(t *testing.T) {
 	t.Parallel()
 	near, far := net.Pipe()

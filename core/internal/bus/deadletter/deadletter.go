@@ -152,9 +152,9 @@ func (s *Store) Purge(ctx context.Context, f Filter) (count int64, err error) {
 type Redeliver func(ctx context.Context, subscription string, e bus.Event) error
 
 // Retry has letters delivered again, oldest first, each to the subscription in which it died, and forgets each as soon as the bus
-// has it: one that it forgets too late, because the daemon is killed in between, is delivered twice. It returns how many. One that
-// cannot be delivered stays, and the next is tried; an *UndeliveredError tells of them at the end, or at once when the bus takes
-// none at all.
+// has it: one that it forgets too late, because the daemon is killed in between, is delivered twice. It returns how many. A letter
+// that cannot be delivered stays, and the next is tried; an *UndeliveredError tells of them at the end, or at once when the bus
+// takes none at all.
 func (s *Store) Retry(ctx context.Context, f Filter, redeliver Redeliver) (done int, err error) {
 	began, undelivered := s.db.NowFunc(), &UndeliveredError{}
 	var last bus.DeadLetter
@@ -193,7 +193,9 @@ const page = 100
 
 // oldest returns the letters that Retry is to go on with after another. One that dies again meanwhile is not taken: Retry would
 // never end.
-func (s *Store) oldest(ctx context.Context, f Filter, until time.Time, after bus.DeadLetter) (letters []bus.DeadLetter, err error) {
+func (s *Store) oldest(
+	ctx context.Context, f Filter, until time.Time, after bus.DeadLetter,
+) (letters []bus.DeadLetter, err error) {
 	err = s.do(ctx, "list", func(db *gorm.DB) error {
 		query := f.in(db).Where("died_at <= ?", until.UTC())
 		if after.ID != "" {
