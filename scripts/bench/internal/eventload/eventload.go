@@ -1,6 +1,6 @@
-// Package eventload loads an event bus from inside of a contestant: so many callers publish one event at a time, each its next one
-// when the last is published or, end to end, when it has been handled. Every contestant runs it in the process that publishes and
-// consumes, and hands it both ends.
+// Package eventload loads an event bus from inside of a contestant: so many callers publish one event at a time, each its next
+// one when the last is published or, end to end, when it has been handled. Every contestant runs it in the process that publishes
+// and consumes, and hands it both ends.
 //
 // It must not know any bus.
 package eventload
@@ -104,8 +104,8 @@ func (l *Load) Handle(ctx context.Context, id string) error {
 	return nil
 }
 
-// ServeHTTP takes an order by POST, and answers GET with its result, or with 204 if there is none yet. Orders may take longer than
-// requests.
+// ServeHTTP takes an order by POST, and answers GET with its result, or with 204 if there is none yet. Orders may take longer
+// than requests.
 func (l *Load) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := l.serve(w, r); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)

@@ -39,7 +39,7 @@ func newBus(t *testing.T) (l *Load, queue chan string) {
 		if err := json.Unmarshal(data, &said); err != nil || said.ID != id || len(data) != Size {
 			return errors.New("it does not say what it should")
 		}
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 		queue <- id
 		return nil
 	})
@@ -53,7 +53,7 @@ func consume(t *testing.T, l *Load, queue <-chan string, after time.Duration) {
 			for {
 				select {
 				case id := <-queue:
-					time.Sleep(after)
+					<-time.After(after)
 					_ = l.Handle(t.Context(), id) // it ends with the test
 				case <-t.Context().Done():
 					return
@@ -91,7 +91,7 @@ func TestDeliveredIsHandled(t *testing.T) {
 
 func TestFailuresAreCounted(t *testing.T) {
 	t.Parallel()
-	l := New(func(context.Context, string, []byte) error { time.Sleep(time.Millisecond); return errors.New("no") })
+	l := New(func(context.Context, string, []byte) error { <-time.After(time.Millisecond); return errors.New("no") })
 	sample := order(t, l, Order{Deliver, 1, 20 * time.Millisecond})
 	require.Zero(t, sample.Requests)
 	require.Positive(t, sample.Errors)

@@ -1,6 +1,6 @@
 // Package load sends the requests of a scenario to a contestant and counts the answers. HTTP is asked by wrk, streams and
-// WebSockets by the program cmd/load: processes of their own, so that what they cost is not the contestant's. Events are published by
-// the contestants themselves (eventload).
+// WebSockets by the program cmd/load: processes of their own, so that what they cost is not the contestant's. Events are
+// published by the contestants themselves (eventload).
 //
 // It must not know contestants: it gets an address.
 package load

@@ -1,5 +1,5 @@
-// Command watermill is Watermill's adapter for AMQP, with durable messages to a quorum queue and confirms. It waits for one confirm
-// at a time on each channel, so that it has a channel for each caller.
+// Command watermill is Watermill's adapter for AMQP, with durable messages to a quorum queue and confirms. It waits for one
+// confirm at a time on each channel, so that it has a channel for each caller.
 package main
 
 import (
