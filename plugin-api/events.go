@@ -15,14 +15,37 @@ import (
 // Events tells other modules what has happened in this one, as the manifest declares under events.publishes. It is safe for
 // concurrent use. What must be published if, and only if, a change of the module's data is kept, db.Publish publishes.
 type Events struct {
-	client corev1.EventsClient
-	source string
+	client    corev1.EventsClient
+	source    string
+	gathering gathering
 }
 
 // Publish returns when the event is kept durably for all subscriptions that want it. Errors: ErrUnroutable if there is none,
 // ErrEventsAway, ErrEventRefused; codes.InvalidArgument for an event that is none or does not fit its schema,
 // codes.PermissionDenied for a type that the manifest does not declare.
-func (e *Events) Publish(ctx context.Context, one Event) error { return e.PublishAll(ctx, one) }
+//
+// Calls at the same time are sent to the core together. They stay calls of their own: one that fails, or whose context ends, does
+// not touch the others.
+func (e *Events) Publish(ctx context.Context, one Event) error {
+	sent, err := e.ready(ctx, one)
+	if err == nil {
+		err = e.gathering.publish(ctx, e.client, sent)
+	}
+	if err != nil {
+		return fmt.Errorf("publish %.99q: %w", one.Type, named(err))
+	}
+	return nil
+}
+
+// ready is an event as it is sent.
+func (e *Events) ready(ctx context.Context, one Event) (*corev1.Event, error) {
+	one.Source = e.source
+	one = one.Stamped(TraceParentFrom(ctx))
+	if err := one.Check(); err != nil { // what is no text would break the whole message
+		return nil, err
+	}
+	return wire.EventOnTheWire(one), nil
+}
 
 // PublishAll publishes up to 100 events. Those of one key are kept in the order they are given; the others have no order. When it
 // returns a *PublishError, that says which were not published; codes.InvalidArgument and codes.PermissionDenied mean that none
@@ -30,12 +53,11 @@ func (e *Events) Publish(ctx context.Context, one Event) error { return e.Publis
 func (e *Events) PublishAll(ctx context.Context, events ...Event) error {
 	req := &corev1.PublishRequest{Events: make([]*corev1.Event, len(events))}
 	for i, one := range events {
-		one.Source = e.source
-		one = one.Stamped(TraceParentFrom(ctx))
-		if err := one.Check(); err != nil { // what is no text would break the whole message
+		sent, err := e.ready(ctx, one)
+		if err != nil {
 			return fmt.Errorf("publish %.99q: %w", one.Type, err)
 		}
-		req.Events[i] = wire.EventOnTheWire(one)
+		req.Events[i] = sent
 	}
 	_, err := e.client.Publish(ctx, req)
 	if err == nil {
@@ -44,30 +66,38 @@ func (e *Events) PublishAll(ctx context.Context, events ...Event) error {
 	if failed := failures(err, events); failed != nil {
 		return failed
 	}
-	if len(events) == 1 {
-		return fmt.Errorf("publish %s: %w", events[0].Type, named(err))
-	}
 	return fmt.Errorf("publish %d events: %w", len(events), named(err))
 }
 
 // failures is what the details of an error say about each event; nil if they say nothing.
 func failures(err error, events []Event) error {
+	each := failuresOf(err, len(events))
+	if each == nil {
+		return nil
+	}
+	for i, one := range each {
+		if one != nil {
+			each[i] = fmt.Errorf("publish %s: %w", events[i].Type, named(one))
+		}
+	}
+	return &PublishError{Errors: each}
+}
+
+// failuresOf is what the details of an error say about each of n events, as gRPC's errors; nil if they say nothing.
+func failuresOf(err error, n int) []error {
 	for _, detail := range status.Convert(err).Details() {
 		list, ok := detail.(*corev1.PublishFailures)
 		if !ok {
 			continue
 		}
-		failed := &PublishError{Errors: make([]error, len(events))}
+		each, some := make([]error, n), false
 		for _, f := range list.GetFailures() {
-			at := int(f.GetIndex())
-			if at < 0 || at >= len(events) {
-				continue
+			if at := int(f.GetIndex()); at >= 0 && at < n {
+				each[at], some = status.Error(codes.Code(f.GetCode()), f.GetMessage()), true //nolint:gosec // codes are small
 			}
-			one := status.Error(codes.Code(f.GetCode()), f.GetMessage()) //nolint:gosec // codes are small
-			failed.Errors[at] = fmt.Errorf("publish %s: %w", events[at].Type, named(one))
 		}
-		if len(failed.Unwrap()) > 0 {
-			return failed
+		if some {
+			return each
 		}
 	}
 	return nil

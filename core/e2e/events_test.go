@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -19,8 +20,8 @@ func onEachBus(t *testing.T, test func(t *testing.T, env []string)) {
 	t.Run("rabbitmq", func(t *testing.T) { t.Parallel(); test(t, brokerEnv(t)) })
 }
 
-// brokerEnv points a platform to the broker.
-func brokerEnv(t *testing.T) []string {
+// brokerURL is that of the machine's broker.
+func brokerURL(t *testing.T) string {
 	t.Helper()
 	url := os.Getenv("PLATFORMD_TEST_RABBITMQ")
 	if url == "" {
@@ -29,6 +30,13 @@ func brokerEnv(t *testing.T) []string {
 		}
 		t.Skip("no RabbitMQ: set PLATFORMD_TEST_RABBITMQ")
 	}
+	return url
+}
+
+// brokerEnv points a platform to the broker.
+func brokerEnv(t *testing.T) []string {
+	t.Helper()
+	url := brokerURL(t)
 	prefix := "pde2e-" + uuid.NewString()[:8]
 	t.Cleanup(func() { removeFromBroker(t, url, prefix) })
 	return []string{"PLATFORMD_EVENTS_URL=" + url, "PLATFORMD_EVENTS_EXCHANGE=" + prefix}
@@ -223,6 +231,37 @@ func TestBadEvents(t *testing.T) {
 		require.Contains(t, stderr, "not JSON")
 		p.cli("events", "publish", thing, "--data", `{"n":3}`)
 		p.awaitEffects("courier", 3)
+	})
+}
+
+// TestEventsG20: every event that cannot be published is an error to who publishes it, also among many that can.
+func TestEventsG20(t *testing.T) {
+	t.Parallel()
+	onEachBus(t, func(t *testing.T, env []string) {
+		p := start(t, options{modules: []string{"courier"}, env: env})
+		wrong := count(20, 1000)
+		report(t, proof{"G20", "events that cannot be published, each with its error", wrong}, nil)
+		var publishing sync.WaitGroup
+		for at := range 4 {
+			publishing.Go(func() {
+				for n := at; n < wrong; n += 4 {
+					bad := []order{
+						{Type: "courier.nobody.cares"}, {Type: "courier.other.thing"}, {Type: "blog.post.created"}, {Type: thing, Version: 7},
+					}[n/4%4]
+					got := p.publish(bad)
+					want := []int{http.StatusPreconditionFailed, http.StatusForbidden, http.StatusForbidden, http.StatusBadRequest}[n/4%4]
+					if got.status != want {
+						t.Errorf("%+v: %d %s", bad, got.status, got.body)
+					}
+					if good := p.publish(order{Type: thing, N: n}); good.status != http.StatusOK {
+						t.Errorf("a good one: %d %s", good.status, good.body)
+					}
+				}
+			})
+		}
+		publishing.Wait()
+		p.awaitEffects("courier", wrong)
+		require.Empty(t, p.deadLetters())
 	})
 }
 

@@ -26,18 +26,35 @@ type eventsServer struct {
 
 // Publish implements corev1.EventsServer.
 func (s *eventsServer) Publish(_ context.Context, req *corev1.PublishRequest) (*corev1.PublishResponse, error) {
-	events := make([]pluginapi.Event, len(req.GetEvents()))
+	var events []pluginapi.Event
+	var first error
+	failures := &corev1.PublishFailures{}
 	for i, sent := range req.GetEvents() {
 		admitted, err := s.publishing.Admit(wire.EventOf(sent), event.NewTraceParent())
-		if err != nil {
+		switch {
+		case err == nil:
+			events = append(events, admitted)
+			continue
+		case !req.GetApart():
 			return nil, err
+		case first == nil:
+			first = err
 		}
-		events[i] = admitted
+		failures.Failures = append(failures.Failures, &corev1.PublishFailure{
+			Index: int32(i), Code: int32(status.Code(err)), Message: status.Convert(err).Message(), //nolint:gosec // both are small
+		})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.published = append(s.published, events...)
-	return &corev1.PublishResponse{}, nil
+	if first == nil {
+		return &corev1.PublishResponse{}, nil
+	}
+	detailed, err := status.Convert(first).WithDetails(failures)
+	if err != nil {
+		return nil, first
+	}
+	return nil, detailed.Err()
 }
 
 // Relay implements corev1.EventsServer: Server.Published looks into the outbox when it is asked.

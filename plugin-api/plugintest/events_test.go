@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -117,6 +119,27 @@ func TestPublishIsAsStrictAsInProduction(t *testing.T) {
 	}
 	require.Equal(t, codes.PermissionDenied, status.Code(n.core.Events.Relay(t.Context())))
 	require.Empty(t, server.Published())
+}
+
+// What is published at the same time goes together; here too each hears of its own.
+func TestPublishingAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	n := &notify{}
+	server := plugintest.Start(t, n.module(), plugintest.Options{Manifest: notifyManifest})
+	const each = 100
+	var all sync.WaitGroup
+	for range each {
+		all.Go(func() {
+			good := pluginapi.Event{Type: "notify.mail.sent", Version: 1, Data: []byte(`{"to":"ada@example.com"}`)}
+			assert.NoError(t, n.core.Events.Publish(t.Context(), good))
+		})
+		all.Go(func() {
+			err := n.core.Events.Publish(t.Context(), pluginapi.Event{Type: "notify.mail.lost", Version: 1})
+			assert.Equal(t, codes.PermissionDenied, status.Code(err))
+		})
+	}
+	all.Wait()
+	require.Len(t, server.Published(), each)
 }
 
 func TestEventsMustAgreeWithTheManifest(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/platformd/platformd/scripts/bench/internal/broker"
 	"github.com/platformd/platformd/scripts/bench/internal/report"
 )
 
@@ -133,6 +134,30 @@ func TestQuickRunWithData(t *testing.T) {
 			require.Zero(t, row.Errors, "%s in %s: %s", row.Contestant, scenario.ID, stderr)
 			require.Positive(t, row.PerSecond)
 			require.Positive(t, *row.Ratio)
+		}
+	}
+}
+
+func TestQuickRunWithEvents(t *testing.T) {
+	t.Parallel()
+	server, err := broker.Connect(t.Context())
+	if err != nil {
+		t.Skip(err)
+	}
+	require.NoError(t, server.Close())
+	cmd, stdout, stderr, temp := start(t, "--quick", "--scenarios", "publish256,deliver256", "-o", "json")
+	require.NoError(t, cmd.Wait(), stderr)
+	requireGone(t, temp)
+	var result report.Result
+	require.NoError(t, json.Unmarshal(stdout.Bytes(), &result))
+	require.Len(t, result.Scenarios, 2)
+	for _, scenario := range result.Scenarios {
+		require.Equal(t, "amqp091", scenario.Baseline)
+		require.Len(t, scenario.Rows, 4)
+		for _, row := range scenario.Rows {
+			require.Zero(t, row.Errors, "%s in %s: %s", row.Contestant, scenario.ID, stderr)
+			require.Positive(t, row.PerSecond)
+			require.Equal(t, row.Contestant == "embedded", row.Ratio == nil, row.Contestant)
 		}
 	}
 }

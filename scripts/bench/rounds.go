@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/platformd/platformd/scripts/bench/internal/contestant"
+	"github.com/platformd/platformd/scripts/bench/internal/latency"
 	"github.com/platformd/platformd/scripts/bench/internal/load"
 	"github.com/platformd/platformd/scripts/bench/internal/proc"
 	"github.com/platformd/platformd/scripts/bench/internal/report"
@@ -107,7 +109,7 @@ func (c *contest) prepare() {
 	for i := range c.options.scenarios {
 		s, result := &c.options.scenarios[i], &c.results[i]
 		*result = report.Scenario{
-			ID: s.ID, Title: s.Title, Events: s.Events(), Baseline: contestant.BaselineOf(s.Subject),
+			ID: s.ID, Title: s.Title, Events: s.Streamed(), Baseline: contestant.BaselineOf(s.Subject),
 			Rows: make([]report.Row, 0, len(c.running)), // never moved: c.rows points into it
 		}
 		for _, running := range c.running {
@@ -147,26 +149,29 @@ func (c *contest) round(ctx context.Context, round int, s *scenario.Scenario, or
 
 // one warms a contestant up and measures it, and what CPU time it used.
 func (c *contest) one(ctx context.Context, s *scenario.Scenario, running *contestant.Running) (
-	sample load.Sample, cpu time.Duration, err error,
+	sample latency.Sample, cpu time.Duration, err error,
 ) {
 	if warmup := c.options.warmup; warmup > 0 {
 		if _, err := c.generators.Run(ctx, s, running.Target, warmup); err != nil {
-			return load.Sample{}, 0, err
+			return latency.Sample{}, 0, err
+		}
+		if err := load.Settle(ctx, s, running.Target); err != nil {
+			return latency.Sample{}, 0, err
 		}
 	}
 	before, err := proc.Read(running.Processes...)
 	if err != nil {
-		return load.Sample{}, 0, err
+		return latency.Sample{}, 0, err
 	}
 	if sample, err = c.generators.Run(ctx, s, running.Target, c.options.duration); err != nil {
-		return load.Sample{}, 0, err
+		return latency.Sample{}, 0, err
 	}
 	after, err := proc.Read(running.Processes...)
 	if err != nil {
-		return load.Sample{}, 0, err
+		return latency.Sample{}, 0, err
 	}
 	cpu, err = after.Since(before)
-	return sample, cpu, err
+	return sample, cpu, errors.Join(err, load.Settle(ctx, s, running.Target))
 }
 
 const (
@@ -203,7 +208,7 @@ func rest(ctx context.Context, processes []*proc.Process) error {
 	return err
 }
 
-func toRound(sample load.Sample, cpu time.Duration) report.Round {
+func toRound(sample latency.Sample, cpu time.Duration) report.Round {
 	return report.Round{
 		PerSecond: sample.PerSecond(), P50Micros: report.Micros(sample.P50), P99Micros: report.Micros(sample.P99),
 		CPUMicros: report.Micros(cpu) / float64(max(1, sample.Requests)), Errors: sample.Errors,

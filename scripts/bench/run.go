@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/platformd/platformd/scripts/bench/internal/contestant"
@@ -80,24 +81,25 @@ func measure(ctx context.Context, o *options, site *contestant.Site, progress io
 
 // admit leaves out of the options whoever lacks something, or is asked nothing, and says so.
 func admit(ctx context.Context, o *options, site *contestant.Site, progress io.Writer) (note string, err error) {
-	admitted, problem := site.Admit(ctx, o.contestants)
-	if problem != "" {
-		fmt.Fprintf(progress, "without PostgreSQL: %s\n", problem)
-		note = "No PostgreSQL server answered, so that its contestants are missing." // what the problem says is this machine's alone
+	admitted, problems := site.Admit(ctx, o.contestants)
+	var notes []string
+	for _, problem := range problems { // what it says is this machine's alone
+		fmt.Fprintf(progress, "without %s: %s\n", problem.Server, problem.Err)
+		notes = append(notes, "No "+problem.Server+" server answered, so that its contestants are missing.")
 	}
 	o.contestants = admitted
 	o.match()
 	if len(o.contestants) == 0 {
-		return "", fmt.Errorf("nobody can take part (fix: choose scenarios and contestants that go together%s)", hint(problem))
+		return "", fmt.Errorf("nobody can take part (fix: choose scenarios and contestants that go together%s)", hint(problems))
 	}
-	return note, nil
+	return strings.Join(notes, " "), nil
 }
 
-func hint(problem string) string {
-	if problem == "" {
+func hint(problems []contestant.Problem) string {
+	if len(problems) == 0 {
 		return ""
 	}
-	return ", or start a PostgreSQL server: scripts/services start"
+	return ", or start the servers: scripts/services start"
 }
 
 // describe says who and where we are.

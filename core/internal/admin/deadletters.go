@@ -119,17 +119,30 @@ func (a *api) haveLetters(ctx context.Context, ids []string) error {
 	return nil
 }
 
-// retryLetters says which letter it could not go on after: an operator may leave it out.
+// retryLetters says how many letters could not be delivered, and why: an operator may leave them out.
 func (a *api) retryLetters(ctx context.Context, f deadletter.Filter) (int64, error) {
 	n, err := a.deps.Events.Letters.Retry(ctx, f, a.deps.Events.redeliver)
 	var undelivered *deadletter.UndeliveredError
-	var p *problem.Problem
-	if errors.As(err, &undelivered) && errors.As(letterProblem(err), &p) {
-		err = problem.New(p.Status, p.Code,
-			fmt.Sprintf("%d were delivered again, then not dead letter %s: %s", n, undelivered.ID, p.Detail))
+	if !errors.As(err, &undelivered) {
+		return int64(n), err
 	}
-	return int64(n), err
+	var first *problem.Problem
+	text := fmt.Sprintf("%d were delivered again, %d not", n, undelivered.Letters())
+	for _, why := range undelivered.Reasons[:min(len(undelivered.Reasons), maxReasons)] {
+		var p *problem.Problem
+		if !errors.As(letterProblem(why.Err), &p) {
+			return int64(n), err
+		}
+		if first == nil {
+			first = p
+		}
+		text += fmt.Sprintf("; dead letter %s and %d more: %s", why.ID, why.Letters-1, p.Detail)
+	}
+	return int64(n), problem.New(first.Status, first.Code, text)
 }
+
+// maxReasons is how many of the reasons for which letters were not delivered are told.
+const maxReasons = 5
 
 // redeliver gives a letter back to its subscription. One that was never published has none: it was refused, and is published if
 // its module may do so by now.

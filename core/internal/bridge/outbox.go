@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"gorm.io/gorm"
@@ -24,7 +25,13 @@ type databaseOutbox struct {
 	db    *gorm.DB // over the one connection that may hold the lock
 	ours  bool     // nobody else empties it
 	close func(context.Context) error
+
+	rows    int64 // that were in it when they were counted, less those that were removed since
+	counted time.Time
 }
+
+// countEvery is how often a backlog is counted that is more than one batch: that reads all of it.
+const countEvery = 5 * time.Second
 
 // ModuleOutbox opens the outbox of a module.
 func ModuleOutbox(ctx context.Context, s *storage.Storage, module string, log hclog.Logger) (Outbox, error) {
@@ -86,7 +93,11 @@ func (b *databaseOutbox) Next(ctx context.Context, limit int) ([]Outgoing, int64
 			return nil, 0, fmt.Errorf("lock the outbox: %w", err)
 		}
 		if !b.ours {
-			return nil, 0, ErrElsewhere
+			backlog, err := outbox.Pending(ctx, b.db)
+			if err != nil {
+				return nil, 0, err
+			}
+			return nil, backlog.Rows, ErrElsewhere
 		}
 	}
 	rows, err := outbox.Next(ctx, b.db, limit)
@@ -97,16 +108,32 @@ func (b *databaseOutbox) Next(ctx context.Context, limit int) ([]Outgoing, int64
 	for i, row := range rows {
 		events[i] = Outgoing{Seq: row.Seq, Event: row.Event}
 	}
-	if len(rows) < limit {
-		return events, int64(len(rows)), nil
+	waiting, err := b.waiting(ctx, len(rows), len(rows) < limit)
+	return events, waiting, err
+}
+
+// waiting is how much there is in all, of which some were read; since the last count others may have been put in.
+func (b *databaseOutbox) waiting(ctx context.Context, read int, all bool) (int64, error) {
+	switch {
+	case all:
+		b.rows, b.counted = int64(read), time.Time{}
+	case time.Since(b.counted) >= countEvery:
+		backlog, err := outbox.Pending(ctx, b.db)
+		if err != nil {
+			return 0, err
+		}
+		b.rows, b.counted = backlog.Rows, time.Now()
 	}
-	backlog, err := outbox.Pending(ctx, b.db)
-	return events, backlog.Rows, err
+	return max(b.rows, int64(read)), nil
 }
 
 // Remove implements Outbox.
 func (b *databaseOutbox) Remove(ctx context.Context, seqs []int64) error {
-	return outbox.Remove(ctx, b.db, seqs)
+	err := outbox.Remove(ctx, b.db, seqs)
+	if err == nil {
+		b.rows -= int64(len(seqs))
+	}
+	return err
 }
 
 // Close implements Outbox.

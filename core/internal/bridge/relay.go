@@ -36,8 +36,8 @@ var ErrElsewhere = errors.New("another daemon relays this outbox")
 
 // Outbox is where one module puts its events, in its own database. It is used by one goroutine.
 type Outbox interface {
-	// Next returns the oldest events, in the order they were put in, and how many there are in all. It is ErrElsewhere unless this
-	// daemon is the one who empties it, which it tries to become.
+	// Next returns the oldest events, in the order they were put in, and about how many there are in all. Unless this daemon is the
+	// one who empties it, which it tries to become, it returns just the number, and ErrElsewhere.
 	Next(ctx context.Context, limit int) (events []Outgoing, waiting int64, err error)
 	// Remove forgets events that have been published.
 	Remove(ctx context.Context, seqs []int64) error
@@ -199,11 +199,8 @@ func (r *relay) next(ctx context.Context, box Outbox) ([]Outgoing, error) {
 	ctx, cancel := context.WithTimeout(ctx, outboxWait)
 	defer cancel()
 	events, waiting, err := box.Next(ctx, relayBatch)
-	switch {
-	case err == nil:
+	if err == nil || errors.Is(err, ErrElsewhere) {
 		r.backlog.Store(waiting)
-	case errors.Is(err, ErrElsewhere):
-		r.backlog.Store(0) // the other daemon tells
 	}
 	return events, err
 }

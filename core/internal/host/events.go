@@ -30,25 +30,36 @@ func (s *eventsServer) Publish(ctx context.Context, req *corev1.PublishRequest) 
 	if n := len(req.GetEvents()); n > maxEvents {
 		return nil, status.Errorf(codes.InvalidArgument, "%d events are too many for one call (fix: send at most %d)", n, maxEvents)
 	}
+	sent := req.GetEvents()
+	events, places, errs := make([]bus.Event, 0, len(sent)), make([]int, 0, len(sent)), make([]error, len(sent))
 	trace := traceOf(ctx)
-	events := make([]bus.Event, len(req.GetEvents()))
-	for i, sent := range req.GetEvents() {
-		admitted, err := s.publishing.Admit(wire.EventOf(sent), trace)
-		if status.Code(err) == codes.PermissionDenied {
-			s.denied(ctx, corev1.Events_Publish_FullMethodName)
+	for i := range sent {
+		admitted, err := s.admit(ctx, sent[i], trace)
+		switch {
+		case err == nil:
+			events, places = append(events, admitted), append(places, i)
+		case !req.GetApart():
+			return nil, numbered(err, i, len(sent))
 		}
-		if err != nil {
-			return nil, numbered(err, i, len(events))
+		errs[i] = err
+	}
+	if len(events) > 0 {
+		for i, err := range s.deps.Publish(ctx, events) {
+			if err != nil {
+				errs[places[i]] = s.publishFailure(err)
+			}
 		}
-		events[i] = admitted
 	}
-	if len(events) == 0 {
-		return &corev1.PublishResponse{}, nil
+	return &corev1.PublishResponse{}, unpublished(errs)
+}
+
+// admit returns an event as the module may publish it.
+func (s *eventsServer) admit(ctx context.Context, sent *corev1.Event, trace string) (bus.Event, error) {
+	admitted, err := s.publishing.Admit(wire.EventOf(sent), trace)
+	if status.Code(err) == codes.PermissionDenied {
+		s.denied(ctx, corev1.Events_Publish_FullMethodName)
 	}
-	if errs := s.deps.Publish(ctx, events); errs != nil {
-		return nil, s.unpublished(errs)
-	}
-	return &corev1.PublishResponse{}, nil
+	return admitted, err
 }
 
 // numbered says which of several events an error is about.
@@ -67,15 +78,15 @@ func traceOf(ctx context.Context) string {
 	return event.NewTraceParent()
 }
 
-// unpublished is the error of the first event that was not published, with all of them in its details.
-func (s *eventsServer) unpublished(errs []error) error {
+// unpublished is the error of the first event that was not published, with all of them in its details; nil if there is none.
+func unpublished(errs []error) error {
 	failures := &corev1.PublishFailures{}
 	var first *status.Status
 	for i, err := range errs {
 		if err == nil {
 			continue
 		}
-		one := s.publishFailure(err)
+		one := status.Convert(err)
 		if first == nil {
 			first = one
 		}
@@ -93,7 +104,7 @@ func (s *eventsServer) unpublished(errs []error) error {
 	return detailed.Err()
 }
 
-func (s *eventsServer) publishFailure(err error) *status.Status {
+func (s *eventsServer) publishFailure(err error) error {
 	for _, known := range []struct {
 		err  error
 		code codes.Code
@@ -102,10 +113,10 @@ func (s *eventsServer) publishFailure(err error) *status.Status {
 		{bus.ErrRefused, codes.ResourceExhausted}, {bus.ErrSkipped, codes.Aborted},
 	} {
 		if errors.Is(err, known.err) {
-			return status.New(known.code, known.err.Error())
+			return status.Error(known.code, known.err.Error())
 		}
 	}
-	return status.Convert(s.refused("events cannot be published", err))
+	return s.refused("events cannot be published", err)
 }
 
 // Relay implements corev1.EventsServer.

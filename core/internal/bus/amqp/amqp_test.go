@@ -17,6 +17,7 @@ import (
 	"github.com/platformd/platformd/core/internal/bus/amqp"
 	"github.com/platformd/platformd/core/internal/bus/bustest"
 	"github.com/platformd/platformd/core/internal/config"
+	"github.com/platformd/platformd/core/internal/rabbittest"
 )
 
 type assertT = assert.CollectT
@@ -198,7 +199,7 @@ func TestWhatAnotherDaemonRemoved(t *testing.T) {
 	t.Run("rabbitmq", func(t *testing.T) {
 		t.Parallel()
 		place := newPlace(t)
-		network := newProxy(t, place.url)
+		network := rabbittest.NewProxy(t, place.url)
 		old, young := place.open(through(network)), place.open()
 		s := bus.Subscription{Module: "notify", Pattern: "blog.*"}
 		require.NoError(t, old.Declare(t.Context(), "notify", []bus.Subscription{s}))
@@ -206,7 +207,7 @@ func TestWhatAnotherDaemonRemoved(t *testing.T) {
 		go func() { done <- old.Consume(t.Context(), s, bus.Consumer{}) }()
 		require.NoError(t, young.Declare(t.Context(), "notify", nil))
 		require.ErrorContains(t, <-done, "is not declared")
-		network.cut()
+		network.Cut()
 		require.Eventually(t, func() bool {
 			pending, err := old.Pending(t.Context())
 			return err == nil && len(pending) == 0

@@ -2,7 +2,10 @@ package amqp_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"github.com/platformd/platformd/core/internal/bus/amqp"
 	"github.com/platformd/platformd/core/internal/bus/bustest"
 	"github.com/platformd/platformd/core/internal/config"
+	"github.com/platformd/platformd/core/internal/rabbittest"
 )
 
 func event(eventType string) bus.Event {
@@ -24,9 +28,9 @@ func event(eventType string) bus.Event {
 }
 
 // through has a bus go by way of a proxy.
-func through(p *proxy) func(*amqp.Options) {
+func through(p *rabbittest.Proxy) func(*amqp.Options) {
 	return func(o *amqp.Options) {
-		o.URL, o.Heartbeat = config.SecretURL(p.url(o.URL.Reveal())), time.Second
+		o.URL, o.Heartbeat = config.SecretURL(p.URL(o.URL.Reveal())), time.Second
 	}
 }
 
@@ -81,7 +85,7 @@ func TestCuts(t *testing.T) {
 		t.Parallel()
 		const cuts, rounds, keys = 20, 100, 10
 		place := newPlace(t)
-		network := newProxy(t, place.url)
+		network := rabbittest.NewProxy(t, place.url)
 		b := place.open(through(network))
 		unordered := bus.Subscription{Module: "notify", Pattern: "blog.*"}
 		ordered := bus.Subscription{Module: "search", Pattern: "blog.*", Ordered: true}
@@ -101,7 +105,7 @@ func TestCuts(t *testing.T) {
 		}
 		for round := range rounds {
 			if round%3 == 1 {
-				network.slices(1 + round)
+				network.Slices(1 + round)
 			}
 			batch := make([]bus.Event, keys)
 			for key := range batch {
@@ -110,12 +114,12 @@ func TestCuts(t *testing.T) {
 			}
 			var cutting sync.WaitGroup
 			if round%(rounds/cuts) == 2 {
-				cutting.Go(network.cut)
+				cutting.Go(network.Cut)
 			}
 			require.Nil(t, b.Publish(t.Context(), batch), round)
 			cutting.Wait()
 		}
-		network.slices(64 << 10)
+		network.Slices(64 << 10)
 		empty(t, b)
 		for id, e := range results {
 			e.mu.Lock()
@@ -150,7 +154,7 @@ func TestWhatComesAgainWhileItIsHandled(t *testing.T) {
 // comesAgain has a handler end while its connection is away, or after its delivery came again.
 func comesAgain(t *testing.T, s bus.Subscription, first bus.Verdict, away bool) {
 	place := newPlace(t)
-	network := newProxy(t, place.url)
+	network := rabbittest.NewProxy(t, place.url)
 	b := place.open(through(network))
 	require.NoError(t, b.Declare(t.Context(), "notify", []bus.Subscription{s}))
 	began, others, let := make(chan int, 99), make(chan string, 99), make(chan struct{})
@@ -171,12 +175,12 @@ func comesAgain(t *testing.T, s bus.Subscription, first bus.Verdict, away bool) 
 	require.NoError(t, bustest.PublishOne(t.Context(), b, held))
 	require.Equal(t, 1, <-began)
 	if away {
-		network.stall()
-		network.cut()
+		network.Stall()
+		network.Cut()
 		close(let)
-		network.goOn()
+		network.GoOn()
 	} else {
-		network.cut()
+		network.Cut()
 	}
 	other := event("blog.made")
 	require.NoError(t, bustest.PublishOne(t.Context(), b, other))
@@ -205,13 +209,13 @@ func TestAStalledNetwork(t *testing.T) {
 	t.Run("rabbitmq", func(t *testing.T) {
 		t.Parallel()
 		place := newPlace(t)
-		network := newProxy(t, place.url)
+		network := rabbittest.NewProxy(t, place.url)
 		b := place.open(through(network))
 		s := bus.Subscription{Module: "notify", Pattern: "blog.*"}
 		require.NoError(t, b.Declare(t.Context(), "notify", []bus.Subscription{s}))
 		require.NoError(t, bustest.PublishOne(t.Context(), b, event("blog.made")))
 
-		network.stall()
+		network.Stall()
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		began := time.Now()
@@ -231,7 +235,7 @@ func TestAStalledNetwork(t *testing.T) {
 
 		waiting := make(chan error, 1)
 		go func() { waiting <- bustest.PublishOne(t.Context(), b, event("blog.made")) }()
-		network.goOn()
+		network.GoOn()
 		require.NoError(t, <-waiting)
 	})
 }
@@ -242,7 +246,7 @@ func TestAConnectionThatIsDead(t *testing.T) {
 	t.Run("rabbitmq", func(t *testing.T) {
 		t.Parallel()
 		place := newPlace(t)
-		network := newProxy(t, place.url)
+		network := rabbittest.NewProxy(t, place.url)
 		b := place.open(through(network))
 		s := bus.Subscription{Module: "notify", Pattern: "blog.*", Ordered: true}
 		require.NoError(t, b.Declare(t.Context(), "notify", []bus.Subscription{s}))
@@ -253,7 +257,7 @@ func TestAConnectionThatIsDead(t *testing.T) {
 		}})
 		for range 3 {
 			e := event("blog.made")
-			network.freeze()
+			network.Freeze()
 			require.NoError(t, bustest.PublishOne(t.Context(), b, e))
 			for <-got != e.ID { // what was published again may come again
 			}
@@ -267,11 +271,11 @@ func TestWhatIsGivenUpMakesRoom(t *testing.T) {
 	t.Run("rabbitmq", func(t *testing.T) {
 		t.Parallel()
 		place := newPlace(t)
-		network := newProxy(t, place.url)
+		network := rabbittest.NewProxy(t, place.url)
 		b := place.open(through(network), func(o *amqp.Options) { o.InFlight = 4 })
 		require.NoError(t, b.Declare(t.Context(), "notify", []bus.Subscription{{Module: "notify", Pattern: "blog.*"}}))
 		for range 3 {
-			network.stall()
+			network.Stall()
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			for _, err := range b.Publish(ctx, []bus.Event{
 				event("blog.made"), event("blog.made"), event("blog.made"), event("blog.made"), event("blog.made"), event("blog.made"),
@@ -279,8 +283,26 @@ func TestWhatIsGivenUpMakesRoom(t *testing.T) {
 				require.ErrorIs(t, err, bus.ErrUnavailable)
 			}
 			cancel()
-			network.goOn()
+			network.GoOn()
 			require.NoError(t, bustest.PublishOne(t.Context(), b, event("blog.made")))
 		}
 	})
+}
+
+// A broker that says nothing from the beginning on is noticed too: the library has no bound before it has read something.
+func TestSilenceIsBounded(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	t.Cleanup(func() { _ = errors.Join(near.Close(), far.Close()) })
+	said := make(chan error, 1)
+	go func() {
+		_, err := amqp.NewSocket(near, 50*time.Millisecond).Read(make([]byte, 1))
+		said <- err
+	}()
+	select {
+	case err := <-said:
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	case <-time.After(30 * time.Second):
+		t.Fatal("it waits for ever")
+	}
 }

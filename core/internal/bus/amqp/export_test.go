@@ -1,6 +1,11 @@
 package amqp
 
-import "github.com/platformd/platformd/core/internal/bus"
+import (
+	"net"
+	"time"
+
+	"github.com/platformd/platformd/core/internal/bus"
+)
 
 // Kill ends a bus as kill -9 ends its daemon: its connections are cut, and it makes no others.
 func (b *Bus) Kill() {
@@ -36,4 +41,11 @@ func Queues(prefix string, subscriptions []bus.Subscription) (all []string) {
 func Exchanges(prefix string) []string {
 	n := names(prefix)
 	return []string{n.events(), n.tail(), n.ask()}
+}
+
+// NewSocket bounds how long the other end of an open connection may be silent.
+func NewSocket(conn net.Conn, silence time.Duration) net.Conn {
+	s := &socket{Conn: conn, silence: silence}
+	s.open.Store(true)
+	return s
 }

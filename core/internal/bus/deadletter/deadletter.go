@@ -28,19 +28,47 @@ const (
 // ErrNotFound means that there is no such letter.
 var ErrNotFound = errors.New("there is no such dead letter (fix: see `platformd dlq ls`)")
 
-// UndeliveredError says which letter could not be delivered again.
-type UndeliveredError struct {
-	ID  string
-	Err error
+// UndeliveredError says which letters could not be delivered again: the first for each reason.
+type UndeliveredError struct{ Reasons []Undelivered }
+
+// Undelivered is why letters could not be delivered again.
+type Undelivered struct {
+	ID      string // of the first
+	Letters int    // how many
+	Err     error
+}
+
+func (e *UndeliveredError) add(id string, err error) {
+	for i := range e.Reasons {
+		if r := &e.Reasons[i]; r.Err.Error() == err.Error() {
+			r.Letters++
+			return
+		}
+	}
+	e.Reasons = append(e.Reasons, Undelivered{ID: id, Letters: 1, Err: err})
+}
+
+// Letters is how many there are, for whatever reason.
+func (e *UndeliveredError) Letters() (n int) {
+	for _, r := range e.Reasons {
+		n += r.Letters
+	}
+	return n
 }
 
 // Error implements error.
 func (e *UndeliveredError) Error() string {
-	return fmt.Sprintf("deliver dead letter %s again: %v", e.ID, e.Err)
+	return fmt.Sprintf("%d dead letters were not delivered again; the first, %s: %v", e.Letters(), e.Reasons[0].ID, e.Reasons[0].Err)
 }
 
 // Unwrap serves errors.Is and errors.As.
-func (e *UndeliveredError) Unwrap() error { return e.Err }
+func (e *UndeliveredError) Unwrap() []error {
+	var errs []error
+	for _, r := range e.Reasons {
+		errs = append(errs, r.Err)
+	}
+	return errs
+}
 
 // Filter says which letters are meant. The zero value means all.
 type Filter struct {
@@ -124,20 +152,30 @@ func (s *Store) Purge(ctx context.Context, f Filter) (count int64, err error) {
 type Redeliver func(ctx context.Context, subscription string, e bus.Event) error
 
 // Retry has letters delivered again, oldest first, each to the subscription in which it died, and forgets each as soon as the bus
-// has it: one that it forgets too late, because the daemon is killed in between, is delivered twice. It returns how many; on an
-// error, which for a letter that the bus does not take is an *UndeliveredError, the others stay.
+// has it: one that it forgets too late, because the daemon is killed in between, is delivered twice. It returns how many. A letter
+// that cannot be delivered stays, and the next is tried; an *UndeliveredError tells of them at the end, or at once when the bus
+// takes none at all.
 func (s *Store) Retry(ctx context.Context, f Filter, redeliver Redeliver) (done int, err error) {
-	began := s.db.NowFunc()
+	began, undelivered := s.db.NowFunc(), &UndeliveredError{}
+	var last bus.DeadLetter
 	for {
-		letters, err := s.oldest(ctx, f, began)
-		if err != nil || len(letters) == 0 {
+		letters, err := s.oldest(ctx, f, began, last)
+		switch {
+		case err != nil:
 			return done, err
+		case len(letters) == 0 && len(undelivered.Reasons) > 0:
+			return done, undelivered
+		case len(letters) == 0:
+			return done, nil
 		}
-		for _, l := range letters {
-			if err := redeliver(ctx, l.Subscription, l.Event); err != nil {
-				return done, &UndeliveredError{ID: l.ID, Err: err}
+		for _, last = range letters {
+			if err := redeliver(ctx, last.Subscription, last.Event); err != nil {
+				if undelivered.add(last.ID, err); ctx.Err() != nil || away(err) {
+					return done, undelivered
+				}
+				continue
 			}
-			if _, err := s.Purge(ctx, Filter{IDs: []string{l.ID}}); err != nil {
+			if _, err := s.Purge(ctx, Filter{IDs: []string{last.ID}}); err != nil {
 				return done, err
 			}
 			done++
@@ -145,14 +183,26 @@ func (s *Store) Retry(ctx context.Context, f Filter, redeliver Redeliver) (done 
 	}
 }
 
+// away tells whether the bus would not take any other event either.
+func away(err error) bool {
+	return errors.Is(err, bus.ErrUnavailable) || errors.Is(err, bus.ErrClosed) || errors.Is(err, bus.ErrRefused)
+}
+
 // page is how many letters Retry takes at a time.
 const page = 100
 
-// oldest returns the letters that Retry is to begin with. One that dies again meanwhile is not taken: Retry would never end.
-func (s *Store) oldest(ctx context.Context, f Filter, until time.Time) (letters []bus.DeadLetter, err error) {
+// oldest returns the letters that Retry is to go on with after another. One that dies again meanwhile is not taken: Retry would
+// never end.
+func (s *Store) oldest(
+	ctx context.Context, f Filter, until time.Time, after bus.DeadLetter,
+) (letters []bus.DeadLetter, err error) {
 	err = s.do(ctx, "list", func(db *gorm.DB) error {
+		query := f.in(db).Where("died_at <= ?", until.UTC())
+		if after.ID != "" {
+			query = query.Where("died_at > ? OR died_at = ? AND id > ?", after.At, after.At, after.ID)
+		}
 		var rows []row
-		if err := f.in(db).Where("died_at <= ?", until.UTC()).Order("died_at, id").Limit(page).Find(&rows).Error; err != nil {
+		if err := query.Order("died_at, id").Limit(page).Find(&rows).Error; err != nil {
 			return err
 		}
 		for _, r := range rows {

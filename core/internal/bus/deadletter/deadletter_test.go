@@ -152,17 +152,48 @@ func TestRetry(t *testing.T) {
 		require.Equal(t, page+1, n)
 		require.Equal(t, []string{"e0", "e2", "e4"}, got[:3], "oldest first")
 
-		away := errors.New("away")
 		n, err = s.Retry(t.Context(), Filter{Module: "billing"}, func(_ context.Context, _ string, e bus.Event) error {
 			if e.ID == "e5" {
-				return away
+				return fmt.Errorf("not now: %w", bus.ErrUnavailable)
 			}
 			return nil
 		})
-		require.ErrorIs(t, err, away)
+		require.ErrorIs(t, err, bus.ErrUnavailable)
 		require.Equal(t, 2, n)
 		left, err := s.Count(t.Context(), Filter{Module: "billing"})
 		require.NoError(t, err)
 		require.EqualValues(t, page-2, left)
+	})
+}
+
+// TestRetryGoesOn behind letters that cannot be delivered, also when they fill whole pages.
+func TestRetryGoesOn(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s *Store) {
+		fill(t, s, 3*page)
+		malformed, tried := errors.New("malformed"), 0
+		n, err := s.Retry(t.Context(), Filter{}, func(_ context.Context, _ string, e bus.Event) error {
+			tried++
+			switch {
+			case e.ID == "e7":
+				return malformed
+			case tried <= 2*page:
+				return bus.ErrUnroutable
+			}
+			return nil
+		})
+		require.ErrorIs(t, err, malformed)
+		require.ErrorIs(t, err, bus.ErrUnroutable)
+		require.Equal(t, page, n)
+		require.Equal(t, 3*page, tried)
+		var undelivered *UndeliveredError
+		require.ErrorAs(t, err, &undelivered)
+		require.Equal(t, 2*page, undelivered.Letters())
+		require.Len(t, undelivered.Reasons, 2)
+		require.Equal(t, 2*page-1, undelivered.Reasons[0].Letters)
+		require.Equal(t, bus.ErrUnroutable, undelivered.Reasons[0].Err)
+		left, err := s.Count(t.Context(), Filter{})
+		require.NoError(t, err)
+		require.EqualValues(t, 2*page, left, "they stay")
 	})
 }

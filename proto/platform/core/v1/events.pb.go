@@ -24,7 +24,11 @@ const (
 type PublishRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 100.
-	Events        []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// The events come from calls of their own, which were sent together to save work: what is wrong with one says nothing about the
+	// others, also after INVALID_ARGUMENT and PERMISSION_DENIED, and each that is not published is in the details. Events of one key
+	// must not be among them.
+	Apart         bool `protobuf:"varint,2,opt,name=apart,proto3" json:"apart,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -66,6 +70,13 @@ func (x *PublishRequest) GetEvents() []*Event {
 	return nil
 }
 
+func (x *PublishRequest) GetApart() bool {
+	if x != nil {
+		return x.Apart
+	}
+	return false
+}
+
 type PublishResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -102,7 +113,7 @@ func (*PublishResponse) Descriptor() ([]byte, []int) {
 	return file_platform_core_v1_events_proto_rawDescGZIP(), []int{1}
 }
 
-// PublishFailures is the detail of an error of Publish after which some events may be published.
+// PublishFailures is the detail of an error of Publish after which some events may be published. Those that it does not name are.
 type PublishFailures struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Failures      []*PublishFailure      `protobuf:"bytes,1,rep,name=failures,proto3" json:"failures,omitempty"`
@@ -286,9 +297,10 @@ var File_platform_core_v1_events_proto protoreflect.FileDescriptor
 
 const file_platform_core_v1_events_proto_rawDesc = "" +
 	"\n" +
-	"\x1dplatform/core/v1/events.proto\x12\x10platform.core.v1\x1a\x1cplatform/core/v1/event.proto\x1a\x1dplatform/core/v1/policy.proto\"A\n" +
+	"\x1dplatform/core/v1/events.proto\x12\x10platform.core.v1\x1a\x1cplatform/core/v1/event.proto\x1a\x1dplatform/core/v1/policy.proto\"W\n" +
 	"\x0ePublishRequest\x12/\n" +
-	"\x06events\x18\x01 \x03(\v2\x17.platform.core.v1.EventR\x06events\"\x11\n" +
+	"\x06events\x18\x01 \x03(\v2\x17.platform.core.v1.EventR\x06events\x12\x14\n" +
+	"\x05apart\x18\x02 \x01(\bR\x05apart\"\x11\n" +
 	"\x0fPublishResponse\"O\n" +
 	"\x0fPublishFailures\x12<\n" +
 	"\bfailures\x18\x01 \x03(\v2 .platform.core.v1.PublishFailureR\bfailures\"T\n" +

@@ -1,9 +1,8 @@
-// Command load is the load generator for what wrk cannot ask: streams of events and WebSockets. It prints a load.Sample as
+// Command load is the load generator for what wrk cannot ask: streams of events and WebSockets. It prints a latency.Sample as
 // JSON. It speaks its protocols by hand, as every cycle it takes is missing on the other side of a shared machine.
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,11 +10,10 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/platformd/platformd/scripts/bench/internal/load"
+	"github.com/platformd/platformd/scripts/bench/internal/latency"
 )
 
 // pause follows a failure, so that a contestant that is down is not asked in a tight loop.
@@ -43,7 +41,7 @@ func main() {
 	ctx, cancel := context.WithDeadline(context.Background(), began.Add(*duration))
 	defer cancel()
 	c := &client{speak: speak, address: *address, path: *path}
-	sample := summarize(c.all(ctx, *connections), time.Since(began))
+	sample := latency.Summarize(c.all(ctx, *connections), time.Since(began))
 	if err := json.NewEncoder(os.Stdout).Encode(sample); err != nil {
 		fmt.Fprintln(os.Stderr, "print the result: "+err.Error())
 		os.Exit(1)
@@ -56,16 +54,9 @@ type client struct {
 	address, path string
 }
 
-// tally is what one connection counted.
-type tally struct {
-	latencies []time.Duration
-	errors    int
-	problem   string // the last error
-}
-
 // all runs the connections until ctx ends.
-func (c *client) all(ctx context.Context, connections int) []tally {
-	tallies := make([]tally, connections)
+func (c *client) all(ctx context.Context, connections int) []latency.Tally {
+	tallies := make([]latency.Tally, connections)
 	var group sync.WaitGroup
 	for i := range tallies {
 		group.Go(func() {
@@ -74,7 +65,7 @@ func (c *client) all(ctx context.Context, connections int) []tally {
 				if err == nil || ctx.Err() != nil || overdue(err) {
 					return
 				}
-				tallies[i].errors, tallies[i].problem = tallies[i].errors+1, err.Error()
+				tallies[i].Fail(err)
 				rest(ctx)
 			}
 		})
@@ -96,7 +87,7 @@ func rest(ctx context.Context) {
 }
 
 // one connects, and makes exchanges until something fails or ctx ends.
-func (c *client) one(ctx context.Context, t *tally) error {
+func (c *client) one(ctx context.Context, t *latency.Tally) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", c.address)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
@@ -115,22 +106,7 @@ func (c *client) one(ctx context.Context, t *tally) error {
 		if err := next(); err != nil {
 			return err
 		}
-		t.latencies = append(t.latencies, time.Since(began))
+		t.Add(time.Since(began))
 	}
 	return nil
-}
-
-func summarize(tallies []tally, elapsed time.Duration) load.Sample {
-	var latencies []time.Duration
-	sample := load.Sample{Elapsed: elapsed}
-	for _, t := range tallies {
-		latencies = append(latencies, t.latencies...)
-		sample.Errors, sample.Problem = sample.Errors+t.errors, cmp.Or(sample.Problem, t.problem)
-	}
-	slices.Sort(latencies)
-	sample.Requests = len(latencies)
-	if n := len(latencies); n > 0 {
-		sample.P50, sample.P99 = latencies[n/2], latencies[n*99/100]
-	}
-	return sample
 }

@@ -34,20 +34,22 @@ func BaselineOf(subject scenario.Subject) string {
 		return "gin+gorm"
 	case scenario.Access:
 		return openTwin
+	case scenario.Events:
+		return rawBroker
 	}
 	return Baseline
 }
 
-// Contestant is one way to serve the routes of internal/handler, or the sample module blog.
+// Contestant is one way to serve the routes of internal/handler, or the sample module blog, or to carry events.
 type Contestant struct {
 	Name string
 	// What says in one line what it is.
 	What    string
 	Subject scenario.Subject
-	// Against is the contestant that it is compared with; itself for a baseline.
+	// Against is the contestant that it is compared with; itself for a baseline, empty for nobody.
 	Against string
-	// server tells that it needs a PostgreSQL server.
-	server bool
+	// server tells that it needs a PostgreSQL server, broker that it needs RabbitMQ.
+	server, broker bool
 	// cannot lists the ids of scenarios that it is not made for.
 	cannot []string
 	// needs lists the binaries that start uses: keys of builds().
@@ -70,7 +72,7 @@ func All() []Contestant {
 	for i := range all {
 		all[i].Against = Baseline
 	}
-	return slices.Concat(all, twins(), keepers())
+	return slices.Concat(all, twins(), keepers(), messengers())
 }
 
 // carriers bring requests to handlers.
@@ -168,10 +170,12 @@ func (r *Running) await(ctx context.Context) error {
 
 // answers makes the easiest exchange.
 func (r *Running) answers(ctx context.Context) error {
+	all := scenario.All()
 	if r.Subject == scenario.Data { // there is nothing in it yet, and nobody has a token
 		return r.Posts().CheckGuard(ctx)
 	}
-	return load.Check(ctx, &scenario.All()[0], r.Target)
+	first := slices.IndexFunc(all, func(s scenario.Scenario) bool { return r.Can(&s) })
+	return load.Check(ctx, &all[first], r.Target)
 }
 
 // FreeAddress finds a port that nobody listens on. Somebody else may take it before we do; then the start fails.

@@ -2,6 +2,7 @@ package contestant
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -28,6 +29,9 @@ supervisor:
     window: 1h
 database:
   url: %q
+events:
+  url: %q
+  exchange: %q
 `
 
 // startPlatform runs a daemon whose module bench is one of our two binaries.
@@ -44,10 +48,12 @@ func startPlatform(name, binary string) func(context.Context, *Site, string) ([]
 // Platform is a daemon with data and modules of its own.
 type Platform struct {
 	Name     string // of its folder
-	Binary   string // of the module bench: link or http1; empty: it is not there
+	Binary   string // of the module bench: link, http1 or events; empty: it is not there
 	Address  string
 	Samples  []string // which sample modules are there
 	Database string   // the URL of a PostgreSQL database; empty: files
+	Broker   string   // the URL of a RabbitMQ server; empty: the bus is embedded
+	Exchange string   // the beginning of names there
 	*proc.Process
 }
 
@@ -62,7 +68,8 @@ func (s *Site) StartPlatform(ctx context.Context, p Platform) (*Platform, error)
 		return nil, err
 	}
 	config := filepath.Join(dir, "config.yaml")
-	if err := write(config, fmt.Sprintf(platformConfig, p.Address, p.data(s), modules, p.Database)); err != nil {
+	text := fmt.Sprintf(platformConfig, p.Address, p.data(s), modules, p.Database, p.Broker, cmp.Or(p.Exchange, "platformd"))
+	if err := write(config, text); err != nil {
 		return nil, err
 	}
 	p.Process, err = s.run(ctx, p.Name, s.Platform(), "start", "--config", config)
@@ -73,6 +80,9 @@ func (s *Site) StartPlatform(ctx context.Context, p Platform) (*Platform, error)
 func (p *Platform) install(s *Site, modules string) error {
 	if p.Binary != "" {
 		manifest := filepath.Join(s.Root, "scripts", "bench", "module", "module.yaml")
+		if p.Binary == "events" {
+			manifest = filepath.Join(s.Root, "scripts", "bench", "module", "events", "module.yaml")
+		}
 		if err := install(filepath.Join(modules, "bench"), manifest, s.bin(p.Binary)); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/platformd/platformd/scripts/bench/internal/broker"
 	"github.com/platformd/platformd/scripts/bench/internal/pgserver"
 )
 
@@ -19,6 +20,7 @@ type Site struct {
 	Dir  string // short: sockets live below it
 
 	server *pgserver.Server // nil: there is none
+	broker *broker.Server   // nil: there is none
 }
 
 // NewSite makes the folder of a run.
@@ -30,26 +32,50 @@ func NewSite(root string) (*Site, error) {
 	return &Site{Root: root, Dir: dir}, nil
 }
 
-// Close removes the folder, and the databases of the run. Whoever used them must have ended.
+// Close removes the folder, and what the run has on servers. Whoever used them must have ended.
 func (s *Site) Close() error {
-	var err error
+	problems := []error{os.RemoveAll(s.Dir)}
 	if s.server != nil {
-		err = s.server.Close()
+		problems = append(problems, s.server.Close())
 	}
-	return errors.Join(err, os.RemoveAll(s.Dir))
+	if s.broker != nil {
+		problems = append(problems, s.broker.Close())
+	}
+	return errors.Join(problems...)
 }
 
-// Admit looks for what contestants need beside themselves, and returns those who have it. If some have not, note says why.
-func (s *Site) Admit(ctx context.Context, contestants []Contestant) (admitted []Contestant, note string) {
-	needsServer := func(c Contestant) bool { return c.server }
-	if !slices.ContainsFunc(contestants, needsServer) {
-		return contestants, ""
+// Problem is a server that does not answer.
+type Problem struct {
+	Server string
+	Err    error
+}
+
+// Admit looks for the servers that contestants need, and returns those whose is there. If some are not, problems say why.
+func (s *Site) Admit(ctx context.Context, contestants []Contestant) (admitted []Contestant, problems []Problem) {
+	admitted = slices.Clone(contestants)
+	for _, server := range []struct {
+		name    string
+		needed  func(Contestant) bool
+		connect func() error
+	}{
+		{"PostgreSQL", func(c Contestant) bool { return c.server }, func() (err error) {
+			s.server, err = pgserver.Connect(ctx)
+			return err
+		}},
+		{"RabbitMQ", func(c Contestant) bool { return c.broker }, func() (err error) {
+			s.broker, err = broker.Connect(ctx)
+			return err
+		}},
+	} {
+		if !slices.ContainsFunc(admitted, server.needed) {
+			continue
+		}
+		if err := server.connect(); err != nil {
+			admitted = slices.DeleteFunc(admitted, server.needed)
+			problems = append(problems, Problem{server.name, err})
+		}
 	}
-	var err error
-	if s.server, err = pgserver.Connect(ctx); err == nil {
-		return contestants, ""
-	}
-	return slices.DeleteFunc(slices.Clone(contestants), needsServer), err.Error()
+	return admitted, problems
 }
 
 // Generator is the path of cmd/load.
@@ -70,14 +96,17 @@ type source struct {
 // builds lists what the benchmark builds itself. Peers with many dependencies are Go modules of their own.
 func builds() map[string]source {
 	return map[string]source{
-		"load":    {module: ".", pkg: "./cmd/load"},
-		"gin":     {module: ".", pkg: "./cmd/gin"},
-		"link":    {module: ".", pkg: "./module/link"},
-		"http1":   {module: ".", pkg: "./module/http1"},
-		"grpc":    {module: ".", pkg: "./peers/grpc"},
-		"netrpc":  {module: ".", pkg: "./peers/netrpc"},
-		"caddy":   {module: "peers/caddy", pkg: "."},
-		"grafana": {module: "peers/grafana", pkg: "."},
+		"load":      {module: ".", pkg: "./cmd/load"},
+		"gin":       {module: ".", pkg: "./cmd/gin"},
+		"link":      {module: ".", pkg: "./module/link"},
+		"http1":     {module: ".", pkg: "./module/http1"},
+		"grpc":      {module: ".", pkg: "./peers/grpc"},
+		"netrpc":    {module: ".", pkg: "./peers/netrpc"},
+		"events":    {module: ".", pkg: "./module/events"},
+		"amqp091":   {module: ".", pkg: "./peers/amqp091"},
+		"watermill": {module: ".", pkg: "./peers/watermill"},
+		"caddy":     {module: "peers/caddy", pkg: "."},
+		"grafana":   {module: "peers/grafana", pkg: "."},
 		"gorm": {
 			module: ".", pkg: "github.com/platformd/platformd/plugins/blog",
 			main: embeddedMain, replaced: "plugins/blog/main.go",

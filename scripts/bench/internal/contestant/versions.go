@@ -23,6 +23,9 @@ func libraries() []report.Version {
 		{Name: "coder/websocket", Version: "github.com/coder/websocket"},
 		{Name: "Caddy", Version: "github.com/caddyserver/caddy/v2"},
 		{Name: "grafana-plugin-sdk-go", Version: "github.com/grafana/grafana-plugin-sdk-go"},
+		{Name: "amqp091-go", Version: "github.com/rabbitmq/amqp091-go"},
+		{Name: "Watermill", Version: "github.com/ThreeDotsLabs/watermill"},
+		{Name: "watermill-amqp", Version: "github.com/ThreeDotsLabs/watermill-amqp/v3"},
 	}
 }
 
@@ -47,6 +50,9 @@ func (s *Site) Versions(ctx context.Context, contestants []Contestant) ([]report
 			return nil, err
 		}
 		all = append(all, report.Version{Name: "PostgreSQL", Version: version})
+	}
+	if s.broker != nil {
+		all = append(all, report.Version{Name: "RabbitMQ", Version: s.broker.Version()})
 	}
 	linked, err := s.linked(contestants)
 	if err != nil {

@@ -1,5 +1,6 @@
 // Package load sends the requests of a scenario to a contestant and counts the answers. HTTP is asked by wrk, streams and
-// WebSockets by the program cmd/load: processes of their own, so that what they cost is not the contestant's.
+// WebSockets by the program cmd/load: processes of their own, so that what they cost is not the contestant's. Events are
+// published by the contestants themselves (eventload).
 //
 // It must not know contestants: it gets an address.
 package load
@@ -15,30 +16,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/platformd/platformd/scripts/bench/internal/latency"
 	"github.com/platformd/platformd/scripts/bench/internal/posts"
 	"github.com/platformd/platformd/scripts/bench/internal/scenario"
 )
 
 // slack is what a generator may take beyond its duration, before it is killed.
 const slack = 30 * time.Second
-
-// Sample is what one generator saw in one run.
-type Sample struct {
-	Requests int           `json:"requests"` // answered completely
-	Elapsed  time.Duration `json:"elapsed_ns"`
-	P50      time.Duration `json:"p50_ns"`
-	P99      time.Duration `json:"p99_ns"`
-	Errors   int           `json:"errors"`
-	Problem  string        `json:"problem,omitempty"` // what went wrong, if something did
-}
-
-// PerSecond is the rate of answered requests.
-func (s Sample) PerSecond() float64 {
-	if s.Elapsed <= 0 {
-		return 0
-	}
-	return float64(s.Requests) / s.Elapsed.Seconds()
-}
 
 // Target is whom to ask.
 type Target struct {
@@ -66,13 +50,16 @@ type Generators struct {
 }
 
 // Run loads the target for d, which must be whole seconds.
-func (g *Generators) Run(ctx context.Context, s *scenario.Scenario, to Target, d time.Duration) (Sample, error) {
+func (g *Generators) Run(ctx context.Context, s *scenario.Scenario, to Target, d time.Duration) (latency.Sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, d+slack)
 	defer cancel()
-	if s.Kind == scenario.HTTP {
+	switch s.Kind {
+	case scenario.Publish, scenario.Deliver:
+		return runEvents(ctx, s, to, d)
+	case scenario.HTTP:
 		out, err := output(exec.CommandContext(ctx, "wrk", g.wrkArgs(s, to, d)...))
 		if err != nil {
-			return Sample{}, err
+			return latency.Sample{}, err
 		}
 		return parseWrk(out)
 	}
@@ -80,11 +67,11 @@ func (g *Generators) Run(ctx context.Context, s *scenario.Scenario, to Target, d
 	out, err := output(exec.CommandContext(ctx, g.Binary, "-kind", kind, "-address", to.Address, "-path", s.Path,
 		"-connections", strconv.Itoa(s.Connections), "-duration", d.String()))
 	if err != nil {
-		return Sample{}, err
+		return latency.Sample{}, err
 	}
-	var sample Sample
+	var sample latency.Sample
 	if err := json.Unmarshal([]byte(out), &sample); err != nil {
-		return Sample{}, fmt.Errorf("read what the load generator counted: %w", err)
+		return latency.Sample{}, fmt.Errorf("read what the load generator counted: %w", err)
 	}
 	return sample, nil
 }

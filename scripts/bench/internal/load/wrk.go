@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/platformd/platformd/scripts/bench/internal/latency"
 	"github.com/platformd/platformd/scripts/bench/internal/scenario"
 )
 
@@ -66,15 +67,15 @@ func (g *Generators) wrkArgs(s *scenario.Scenario, to Target, d time.Duration) [
 }
 
 // parseWrk reads the line of our script.
-func parseWrk(out string) (Sample, error) {
+func parseWrk(out string) (latency.Sample, error) {
 	_, rest, found := strings.Cut(out, marker)
 	if !found {
-		return Sample{}, fmt.Errorf("wrk did not say what it counted: %q (fix: install wrk 4 with Lua, such as Debian's)", out)
+		return latency.Sample{}, fmt.Errorf("wrk did not say what it counted: %q (fix: install wrk 4 with Lua, such as Debian's)", out)
 	}
 	line, _, _ := strings.Cut(rest, "\n")
 	fields := strings.Fields(line)
 	if len(fields) != 7 {
-		return Sample{}, fmt.Errorf("wrk counted %q, which has not 7 numbers", line)
+		return latency.Sample{}, fmt.Errorf("wrk counted %q, which has not 7 numbers", line)
 	}
 	numbers := make([]int, len(fields))
 	var problems []error
@@ -83,11 +84,11 @@ func parseWrk(out string) (Sample, error) {
 		numbers[i], problems = n, append(problems, err)
 	}
 	if err := errors.Join(problems...); err != nil {
-		return Sample{}, fmt.Errorf("read what wrk counted: %w", err)
+		return latency.Sample{}, fmt.Errorf("read what wrk counted: %w", err)
 	}
 	micros := func(n int) time.Duration { return time.Duration(n) * time.Microsecond }
 	broken, failed, overdue := numbers[4], numbers[5], numbers[6]
-	sample := Sample{
+	sample := latency.Sample{
 		Requests: max(0, numbers[0]-failed), // wrk counts an answer with a bad status as answered, too
 		Elapsed:  micros(numbers[1]), P50: micros(numbers[2]), P99: micros(numbers[3]),
 		Errors: broken + failed + overdue,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/platformd/platformd/scripts/bench/internal/latency"
 	"github.com/platformd/platformd/scripts/bench/internal/scenario"
 )
 
@@ -17,15 +18,15 @@ func TestParseWrk(t *testing.T) {
 	const chatter = "Running 1s test @ http://127.0.0.1/\nRequests/sec: 5\ncounted: "
 	cases := map[string]struct {
 		line string
-		want Sample
+		want latency.Sample
 	}{
 		"all went well": {
 			"1000 2000000 150 900 0 0 0\n",
-			Sample{Requests: 1000, Elapsed: 2 * time.Second, P50: 150 * time.Microsecond, P99: 900 * time.Microsecond},
+			latency.Sample{Requests: 1000, Elapsed: 2 * time.Second, P50: 150 * time.Microsecond, P99: 900 * time.Microsecond},
 		},
 		"answers with a bad status are errors, not requests": {
 			"1000 2000000 150 900 2 30 4\n",
-			Sample{
+			latency.Sample{
 				Requests: 970, Elapsed: 2 * time.Second, P50: 150 * time.Microsecond, P99: 900 * time.Microsecond, Errors: 36,
 				Problem: "2 broken connections, 30 answers other than 2xx and 3xx, 4 overdue",
 			},
@@ -63,10 +64,4 @@ func TestWrkIsToldWhatToSend(t *testing.T) {
 	args := g.wrkArgs(&create, Target{Address: "h:1", Token: "t"}, time.Second)
 	require.Equal(t, []string{"--header", "Authorization: Bearer t", "http://h:1/posts"}, args[len(args)-3:])
 	require.NotContains(t, g.wrkArgs(&upload, Target{Address: "h:1"}, time.Second), "--header")
-}
-
-func TestPerSecond(t *testing.T) {
-	t.Parallel()
-	require.InDelta(t, 500, Sample{Requests: 1000, Elapsed: 2 * time.Second}.PerSecond(), 1e-9)
-	require.Zero(t, Sample{}.PerSecond())
 }

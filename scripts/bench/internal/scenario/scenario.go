@@ -4,6 +4,7 @@
 package scenario
 
 import (
+	"github.com/platformd/platformd/scripts/bench/internal/eventload"
 	"github.com/platformd/platformd/scripts/bench/internal/handler"
 	"github.com/platformd/platformd/scripts/bench/internal/posts"
 )
@@ -16,6 +17,7 @@ const (
 	Carriage Subject = iota // handlers that do next to nothing: what is left is how requests get to them
 	Data                    // the sample module blog with its database
 	Access                  // a route that asks who calls, and its twin that does not
+	Events                  // events that are published and handled, in one process
 )
 
 // Kind is how the clients of a scenario talk.
@@ -26,17 +28,19 @@ const (
 	HTTP      Kind = iota // requests with bodies of known length, sent by wrk
 	SSE                   // streams of events, read to their end
 	WebSocket             // messages that come back
+	Publish               // events, one at a time from each caller, until they are kept
+	Deliver               // events, until they are handled
 )
 
 // Scenario is one way to load a contestant. One exchange of it counts as one request: a request with its answer, a whole
-// stream, a message and its echo.
+// stream, a message and its echo, an event.
 type Scenario struct {
 	ID          string
 	Title       string
 	Kind        Kind
 	Method      string
 	Path        string
-	Connections int
+	Connections int // or callers that publish
 	Subject     Subject
 	// The request has a body of BodySize bytes that say nothing, or Body, which is JSON.
 	BodySize int
@@ -46,8 +50,8 @@ type Scenario struct {
 	Writes bool
 }
 
-// Events is how many server-sent events one request brings; 0 unless it is a stream.
-func (s *Scenario) Events() int {
+// Streamed is how many server-sent events one request brings; 0 unless it is a stream.
+func (s *Scenario) Streamed() int {
 	if s.Kind == SSE {
 		return handler.Events
 	}
@@ -58,6 +62,9 @@ func (s *Scenario) Events() int {
 func All() []Scenario {
 	get := func(id, title string, connections int) Scenario {
 		return Scenario{ID: id, Title: title, Method: "GET", Path: handler.Prefix + "/get", Connections: connections}
+	}
+	events := func(id, title string, kind Kind, callers int) Scenario {
+		return Scenario{ID: id, Title: title, Kind: kind, Method: "POST", Path: eventload.Path, Connections: callers, Subject: Events}
 	}
 	return []Scenario{
 		get("get1", "GET 200 B, 1 connection", 1),
@@ -90,5 +97,9 @@ func All() []Scenario {
 			ID: "create", Title: "blog create: a post of 500 B, 16 connections", Subject: Data, Writes: true,
 			Method: "POST", Path: posts.Path, Connections: 16, Body: posts.Draft(posts.Count),
 		},
+		events("publish1", "publish an event of 512 B, 1 caller", Publish, 1),
+		events("publish256", "publish an event of 512 B, 256 callers", Publish, 256),
+		events("deliver1", "publish an event of 512 B and have it handled, 1 caller", Deliver, 1),
+		events("deliver256", "publish an event of 512 B and have it handled, 256 callers", Deliver, 256),
 	}
 }

@@ -1,4 +1,4 @@
-package amqp_test
+package rabbittest
 
 import (
 	"math/rand/v2"
@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// proxy stands between a bus and the broker, and is as bad as a network can be.
-type proxy struct {
+// Proxy stands between a bus and the broker, and is as bad as a network can be. It is safe for concurrent use.
+type Proxy struct {
 	listener net.Listener
 	to       string
 	all      sync.WaitGroup
@@ -24,31 +24,32 @@ type proxy struct {
 	generation int
 }
 
-func newProxy(t testing.TB, to string) *proxy {
+// NewProxy begins to forward to the host of a URL. It ends with the test.
+func NewProxy(t testing.TB, to string) *Proxy {
 	t.Helper()
 	u, err := url.Parse(to)
 	require.NoError(t, err)
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &proxy{listener: l, to: u.Host, conns: map[net.Conn]struct{}{}, slice: 64 << 10}
+	p := &Proxy{listener: l, to: u.Host, conns: map[net.Conn]struct{}{}, slice: 64 << 10}
 	p.all.Go(p.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
-		p.goOn()
-		p.cut()
+		p.GoOn()
+		p.Cut()
 		p.all.Wait()
 	})
 	return p
 }
 
-// url is that of the broker, by way of the proxy.
-func (p *proxy) url(to string) string {
+// URL is that of the broker, by way of the proxy.
+func (p *Proxy) URL(to string) string {
 	u, _ := url.Parse(to)
 	u.Host = p.listener.Addr().String()
 	return u.String()
 }
 
-func (p *proxy) accept() {
+func (p *Proxy) accept() {
 	for {
 		near, err := p.listener.Accept()
 		if err != nil {
@@ -59,15 +60,19 @@ func (p *proxy) accept() {
 			_ = near.Close()
 			continue
 		}
-		p.mu.Lock()
-		p.conns[near], p.conns[far] = struct{}{}, struct{}{}
-		p.all.Go(func() { p.copy(near, far) })
-		p.all.Go(func() { p.copy(far, near) })
-		p.mu.Unlock()
+		p.forward(near, far)
 	}
 }
 
-func (p *proxy) copy(from, to net.Conn) {
+func (p *Proxy) forward(near, far net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.conns[near], p.conns[far] = struct{}{}, struct{}{}
+	p.all.Go(func() { p.copy(near, far) })
+	p.all.Go(func() { p.copy(far, near) })
+}
+
+func (p *Proxy) copy(from, to net.Conn) {
 	p.mu.Lock()
 	mine := p.generation
 	p.mu.Unlock()
@@ -108,8 +113,8 @@ func (p *proxy) copy(from, to net.Conn) {
 	}
 }
 
-// cut resets every connection.
-func (p *proxy) cut() {
+// Cut resets every connection.
+func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.conns {
@@ -120,8 +125,8 @@ func (p *proxy) cut() {
 	}
 }
 
-// stall lets nothing through, without anybody being told.
-func (p *proxy) stall() {
+// Stall lets nothing through, without anybody being told.
+func (p *Proxy) Stall() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.hold == nil {
@@ -129,14 +134,15 @@ func (p *proxy) stall() {
 	}
 }
 
-// freeze lets nothing through on the connections that there are; it lets others come.
-func (p *proxy) freeze() {
+// Freeze lets nothing through on the connections that there are; it lets others come.
+func (p *Proxy) Freeze() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.generation++
 }
 
-func (p *proxy) goOn() {
+// GoOn ends Stall.
+func (p *Proxy) GoOn() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.hold != nil {
@@ -145,8 +151,8 @@ func (p *proxy) goOn() {
 	}
 }
 
-// slices lets at most n bytes through in one piece.
-func (p *proxy) slices(n int) {
+// Slices lets at most n bytes through in one piece.
+func (p *Proxy) Slices(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.slice = n
