@@ -43,6 +43,7 @@ type Manifest struct {
 	Routes      []Route      `json:"routes,omitempty" jsonschema:"The HTTP entries, below /api/v1/NAME."`
 	Grants      Grants       `json:"grants,omitzero" jsonschema:"What the module may ask of the core. Absent means denied."`
 	Events      Events       `json:"events,omitzero" jsonschema:"What the module tells others, and what it wants to hear."`
+	Services    Services     `json:"services,omitzero" jsonschema:"What gRPC services the module offers others, and which it calls."`
 	// Migrations is MigrationsGo or MigrationsSQL, or empty for a module without migrations.
 	Migrations string     `json:"migrations,omitempty" jsonschema:"go: GORM functions in the binary."`
 	Config     *ConfigRef `json:"config,omitempty" jsonschema:"The module's own configuration."`
@@ -56,6 +57,14 @@ type Requires struct {
 	// Modules and Optional map a module's name to a constraint on its version.
 	Modules  map[string]string `json:"modules,omitempty" jsonschema:"Modules that must be there, and are started first."`
 	Optional map[string]string `json:"optional,omitempty" jsonschema:"Modules that are started first, if they are there."`
+}
+
+// Services are gRPC services, by their full names: platformd.billing.v1.BillingService.
+type Services struct {
+	// Provides is what the module's binary serves, no more and no less.
+	Provides []string `json:"provides,omitempty" jsonschema:"gRPC services that the module serves, by full name."`
+	// Consumes is what the module may call: whole services, or single methods as SERVICE/METHOD. Who provides them is among Requires.
+	Consumes []string `json:"consumes,omitempty" jsonschema:"gRPC services, or SERVICE/METHOD, that the module calls."`
 }
 
 // Permission is something a caller may hold.
