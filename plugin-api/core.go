@@ -31,6 +31,7 @@ type Core struct {
 
 	config   []byte
 	registry corev1.RegistryClient
+	calls    grpc.ClientConnInterface // to other modules; nil: none
 }
 
 // NewCore makes a Core without a platform behind it, for tests; conn may be nil if nothing is asked of the core.
