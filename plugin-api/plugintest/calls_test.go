@@ -398,3 +398,37 @@ func TestNobodyElseCallsAModule(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{" for anonymous ", "x"}, got)
 }
+
+func TestAModuleFindsWhoProvides(t *testing.T) {
+	t.Parallel()
+	f := &front{}
+	manifest := strings.ReplaceAll(consumes, "["+echo.Service+"]", "["+echo.Service+", a.B/C]")
+	plugintest.Start(t, f.module(), plugintest.Options{
+		Manifest: manifestOf(t, manifest), Provide: provide(shop), Dependencies: []pluginapi.Dependency{{Name: "none", Reason: "broken"}},
+	})
+	found, err := f.core.Resolve(t.Context(), echo.Service)
+	require.NoError(t, err)
+	require.Equal(t, pluginapi.Dependency{Name: "shop", Version: "0.0.0-test", Ready: true, Instances: 1}, found)
+	_, err = f.core.Resolve(t.Context(), "a.B")
+	require.Equal(t, codes.NotFound, status.Code(err))
+	_, err = f.core.Resolve(t.Context(), "a.C")
+	require.Equal(t, codes.PermissionDenied, status.Code(err))
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var seen []pluginapi.Dependency
+	for now, err := range f.core.Watch(ctx, "none") {
+		if err != nil {
+			require.Equal(t, codes.Canceled, status.Code(err))
+			break
+		}
+		seen = append(seen, now)
+		cancel()
+	}
+	require.Equal(t, []pluginapi.Dependency{{Name: "none", Reason: "broken"}}, seen)
+	for range f.core.Watch(t.Context(), "none") {
+		break
+	}
+	for _, err := range f.core.Watch(t.Context(), "other") {
+		require.Equal(t, codes.PermissionDenied, status.Code(err))
+	}
+}

@@ -28,6 +28,7 @@ import (
 	"github.com/platformd/platformd/core/internal/cache"
 	"github.com/platformd/platformd/core/internal/catalog"
 	"github.com/platformd/platformd/core/internal/config"
+	"github.com/platformd/platformd/core/internal/contracts"
 	"github.com/platformd/platformd/core/internal/gateway"
 	"github.com/platformd/platformd/core/internal/host"
 	"github.com/platformd/platformd/core/internal/identity"
@@ -93,6 +94,7 @@ type daemon struct {
 	metrics     *metrics
 	catalog     *catalog.Catalog
 	registry    *instance.Registry
+	contracts   *contracts.Book
 	sandbox     *isolation.Sandbox // nil: modules are not isolated
 	launcher    *instance.Launcher
 	supervisor  *supervisor.Supervisor
@@ -174,6 +176,7 @@ func (d *daemon) openCatalog(context.Context) error {
 	d.catalog = found
 	d.permissions = authz.NewRegistry()
 	d.registry = instance.NewRegistry()
+	d.contracts = contracts.NewBook()
 	d.metrics = newMetrics(prometheus.NewRegistry())
 	return nil
 }

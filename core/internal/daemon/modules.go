@@ -46,6 +46,8 @@ func (d *daemon) openSupervisor(context.Context) error {
 		Migrate:  d.migrate,
 		Database: d.lend,
 		Services: d.services,
+		Agree:    d.agree,
+		Verify:   d.verify,
 		Output:   d.output,
 		Changed:  d.moduleChanged,
 		LogTail: func(module string, n int) []logs.Entry {
