@@ -53,7 +53,13 @@ func (b *blog) createPost(w http.ResponseWriter, r *http.Request) error {
 	}
 	author := pluginapi.PrincipalFrom(r.Context())
 	post := Post{ID: id, Title: *draft.Title, Body: *draft.Body, Author: author.Name, AuthorID: author.ID}
-	if err := b.db.WithContext(r.Context()).Create(&post).Error; err != nil {
+	err = b.db.WithContext(r.Context()).Transaction(func(tx *gorm.DB) error {
+		if err := tx.Create(&post).Error; err != nil {
+			return err
+		}
+		return announce(tx, postCreated, &post)
+	})
+	if err != nil {
 		return fmt.Errorf("save post: %w", err)
 	}
 	b.feed.publish(post) // after the commit: nobody hears of a post that is not there
@@ -88,24 +94,36 @@ func (b *blog) editPost(w http.ResponseWriter, r *http.Request) error {
 // updatePost writes only what the draft names, so that two clients who change different fields do not undo each other.
 func (b *blog) updatePost(w http.ResponseWriter, r *http.Request, d draft) error {
 	post := Post{ID: r.PathValue("id")}
-	result := b.db.WithContext(r.Context()).Model(&post).Clauses(clause.Returning{}).Updates(d.columns())
-	if result.Error != nil {
-		return fmt.Errorf("update post: %w", result.Error)
-	}
-	if result.RowsAffected == 0 {
-		return noPost(post.ID)
+	err := b.db.WithContext(r.Context()).Transaction(func(tx *gorm.DB) error {
+		result := tx.Model(&post).Clauses(clause.Returning{}).Updates(d.columns())
+		if result.Error != nil {
+			return fmt.Errorf("update post: %w", result.Error)
+		}
+		if result.RowsAffected == 0 {
+			return noPost(post.ID)
+		}
+		return announce(tx, postUpdated, &post)
+	})
+	if err != nil {
+		return err
 	}
 	return pluginapi.WriteJSON(w, http.StatusOK, post)
 }
 
 func (b *blog) deletePost(w http.ResponseWriter, r *http.Request) error {
-	id := r.PathValue("id")
-	result := b.db.WithContext(r.Context()).Delete(&Post{}, "id = ?", id)
-	if result.Error != nil {
-		return fmt.Errorf("delete post: %w", result.Error)
-	}
-	if result.RowsAffected == 0 {
-		return noPost(id)
+	post := Post{ID: r.PathValue("id")}
+	err := b.db.WithContext(r.Context()).Transaction(func(tx *gorm.DB) error {
+		result := tx.Clauses(clause.Returning{}).Delete(&post)
+		if result.Error != nil {
+			return fmt.Errorf("delete post: %w", result.Error)
+		}
+		if result.RowsAffected == 0 {
+			return noPost(post.ID)
+		}
+		return announce(tx, postDeleted, &post)
+	})
+	if err != nil {
+		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
