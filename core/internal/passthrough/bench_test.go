@@ -1,0 +1,5 @@
+package passthrough_test
+
+const envRole = "PASSTHROUGH_ROLE"
+
+func playRole() {}
