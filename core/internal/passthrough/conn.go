@@ -176,7 +176,12 @@ func (c *conn) control(frame http2.Frame) error {
 	case *http2.PushPromiseFrame, *http2.ContinuationFrame:
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
-	if !c.flood.allow() { // PRIORITY, what we do not know, and answers to questions that we did not ask
+	return c.unwanted() // PRIORITY, what we do not know, and answers to questions that we did not ask
+}
+
+// unwanted takes account of a frame that was for nothing.
+func (c *conn) unwanted() error {
+	if !c.flood.allow() {
 		return errFlood
 	}
 	return nil
@@ -278,14 +283,19 @@ func (c *conn) idle(id uint32) bool { return id > c.lastID || id%2 == 0 }
 func (c *conn) data(f *http2.DataFrame) error {
 	size := int64(f.Length)
 	s, err := c.admit(f.StreamID, size, f.StreamEnded())
-	if err != nil || s == nil {
+	if err != nil {
 		return err
 	}
+	if s == nil {
+		return c.unwanted()
+	}
 	payload := f.Data()
-	if len(payload) == 0 && !f.StreamEnded() && !c.flood.allow() {
+	switch {
+	case len(payload) > 0:
+		c.flood.earn()
+	case !f.StreamEnded() && !c.flood.allow():
 		return errFlood
 	}
-	c.flood.earn()
 	if padding := size - int64(len(payload)); padding > 0 {
 		c.mu.Lock()
 		s.padding += padding
