@@ -59,14 +59,6 @@ type Requires struct {
 	Optional map[string]string `json:"optional,omitempty" jsonschema:"Modules that are started first, if they are there."`
 }
 
-// Services are gRPC services, by their full names: platformd.billing.v1.BillingService.
-type Services struct {
-	// Provides is what the module's binary serves, no more and no less.
-	Provides []string `json:"provides,omitempty" jsonschema:"gRPC services that the module serves, by full name."`
-	// Consumes is what the module may call: whole services, or single methods as SERVICE/METHOD. Who provides them is among Requires.
-	Consumes []string `json:"consumes,omitempty" jsonschema:"gRPC services, or SERVICE/METHOD, that the module calls."`
-}
-
 // Permission is something a caller may hold.
 type Permission struct {
 	// Name is MODULE.RESOURCE.ACTION, where MODULE is the manifest's own name.
