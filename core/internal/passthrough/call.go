@@ -53,7 +53,9 @@ func (c *Call) Context() context.Context {
 func (c *Call) Expire(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.timer = time.AfterFunc(d, c.expired)
+	if !c.over {
+		c.timer = time.AfterFunc(d, c.expired)
+	}
 }
 
 func (c *Call) expired() {
@@ -260,14 +262,26 @@ func (c *Call) broke(s *stream, why Break, d *dirty) {
 		c.mu.Unlock()
 		return
 	}
+	attempt := c.attempt
 	if c.answered {
+		c.breakOff(why, d)
 		c.mu.Unlock()
-		c.conclude(why.Code(), why.String(), d)
+		c.handler.Done(c, attempt, Outcome{Code: why.Code()})
 		return
 	}
-	attempt := c.attempt
 	c.up, c.attempt = nil, nil
 	why.Kept = c.kept
 	c.mu.Unlock()
 	c.apply(c.handler.Broken(c, attempt, why), d)
+}
+
+// breakOff ends a call whose answer has begun, as the callee did: a reset stays one, and what it means is the caller's to know. mu
+// is held.
+func (c *Call) breakOff(why Break, d *dirty) {
+	c.close()
+	if why.Lost {
+		c.down.finish(statusFields(why.Code(), why.String(), true), d)
+		return
+	}
+	c.down.drop(why.Reset, d)
 }
