@@ -26,6 +26,7 @@ import (
 	"github.com/platformd/platformd/core/internal/bus"
 	"github.com/platformd/platformd/core/internal/bus/deadletter"
 	"github.com/platformd/platformd/core/internal/cache"
+	"github.com/platformd/platformd/core/internal/calls"
 	"github.com/platformd/platformd/core/internal/catalog"
 	"github.com/platformd/platformd/core/internal/config"
 	"github.com/platformd/platformd/core/internal/contracts"
@@ -95,6 +96,7 @@ type daemon struct {
 	catalog     *catalog.Catalog
 	registry    *instance.Registry
 	contracts   *contracts.Book
+	calls       *calls.Calls
 	sandbox     *isolation.Sandbox // nil: modules are not isolated
 	launcher    *instance.Launcher
 	supervisor  *supervisor.Supervisor
@@ -110,8 +112,8 @@ type daemon struct {
 // open makes the parts, lowest floor first.
 func (d *daemon) open(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		d.openDataDir, d.openListener, d.openStorage, d.openCatalog, d.openPeople, d.openCache, d.openBus, d.openHost, d.openLauncher,
-		d.openSupervisor, d.openGateway, d.openControl,
+		d.openDataDir, d.openListener, d.openStorage, d.openCatalog, d.openPeople, d.openCache, d.openBus, d.openHost, d.openCalls,
+		d.openLauncher, d.openSupervisor, d.openGateway, d.openControl,
 	} {
 		if err := step(ctx); err != nil {
 			return err

@@ -46,6 +46,7 @@ func (d *daemon) openSupervisor(context.Context) error {
 		Migrate:  d.migrate,
 		Database: d.lend,
 		Services: d.services,
+		Calls:    d.serveCalls,
 		Agree:    d.agree,
 		Verify:   d.verify,
 		Output:   d.output,

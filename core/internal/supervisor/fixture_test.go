@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -105,6 +106,7 @@ func newBenchWith(t *testing.T, change func(*supervisor.Deps), modules ...*super
 			return &modulev1.Database{}, nil
 		},
 		Services: func(*supervisor.Module) func(*grpc.Server) { return func(*grpc.Server) {} },
+		Calls:    func(*supervisor.Module) func(*instance.Instance, *net.UnixListener) { return nil },
 		Agree:    func(*supervisor.Module, []byte) error { return nil },
 		Verify:   func(context.Context, *supervisor.Module, *instance.Instance) error { return nil },
 		Output:   func(string) io.WriteCloser { return discard{} },

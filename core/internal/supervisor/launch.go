@@ -84,7 +84,7 @@ func died(inst *instance.Instance, err error) bool {
 
 func (r *runner) spec() instance.Spec {
 	spec := Spec(r.mod, r.deps.Output)
-	spec.Services = r.deps.Services(r.mod)
+	spec.Services, spec.Calls = r.deps.Services(r.mod), r.deps.Calls(r.mod)
 	return spec
 }
 
@@ -93,7 +93,7 @@ func Spec(mod *Module, output func(module string) io.WriteCloser) instance.Spec 
 	m := mod.Manifest
 	return instance.Spec{
 		Name: m.Name, Executable: mod.Executable, Dir: mod.Dir, Env: mod.Env, Data: mod.Data,
-		Consumes: m.Services.Consumed(),
+		Provides: len(m.Services.Provides) > 0, Consumes: m.Services.Consumed(),
 		Limits: isolation.Limits{
 			Memory: int64(m.Runtime.Memory), CPU: m.Runtime.CPU, PIDs: int(m.Runtime.PIDs), OpenFiles: int(m.Runtime.OpenFiles),
 		},

@@ -8,6 +8,7 @@ import (
 	"context"
 	"io"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -44,6 +45,8 @@ type Deps struct {
 	Database func(ctx context.Context, mod *Module, inst *instance.Instance) (*modulev1.Database, error)
 	// Services returns what the module may ask of the core.
 	Services func(mod *Module) func(*grpc.Server)
+	// Calls returns what serves the module's calls to other modules, as instance.Spec.Calls; nil if it makes none.
+	Calls func(mod *Module) func(*instance.Instance, *net.UnixListener)
 	// Agree returns an error if the module was built to call others in another form than theirs, so that it must not start; consumed
 	// is what it says of that (DescribeResponse.consumed).
 	Agree func(mod *Module, consumed []byte) error
