@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -96,6 +97,49 @@ func (p *platform) awaitDead(n int) []deadLetter {
 	p.await(fmt.Sprintf("%d dead letters", n), func() bool { letters = p.deadLetters(); return len(letters) >= n })
 	require.Len(p.t, letters, n)
 	return letters
+}
+
+// TestEventsTour: what happens in the blog and in billing reaches those who want to hear of it, once.
+func TestEventsTour(t *testing.T) {
+	t.Parallel()
+	onEachBus(t, func(t *testing.T, env []string) {
+		p := start(t, options{modules: []string{"billing", "blog", "notify"}, env: env})
+		token := p.token("blog.*", "billing.*", "notify.*")
+		post := p.send(http.MethodPost, "/api/v1/blog/posts", token, map[string]string{"title": "Hello", "body": "World"})
+		require.Equal(t, http.StatusCreated, post.status, post.body)
+		var written struct {
+			ID       string
+			AuthorID string `json:"author_id"`
+		}
+		post.decode(t, &written)
+		path := "/api/v1/blog/posts/" + written.ID
+		require.Equal(t, http.StatusOK, p.send(http.MethodPatch, path, token, map[string]string{"title": "Hi"}).status)
+		require.Equal(t, http.StatusNoContent, p.do(http.MethodDelete, path, token, "").status)
+		require.Equal(t, http.StatusCreated, p.send(http.MethodPost, "/api/v1/billing/subscriptions", token,
+			map[string]string{"plan_id": "default", "subject": written.AuthorID}).status)
+
+		type item struct{ ID, Type, Source, Subject, Time string }
+		feed := func(query string) (items []item) {
+			got := p.do(http.MethodGet, "/api/v1/notify/feed"+query, token, "")
+			require.Equal(t, http.StatusOK, got.status, got.body)
+			var page struct{ Items []item }
+			got.decode(t, &page)
+			return page.Items
+		}
+		p.await("four items in the feed", func() bool { return len(feed("?limit=500")) == 4 })
+		created := feed("?type=blog.post.created")
+		require.Len(t, created, 1)
+		require.Equal(t, "/modules/blog", created[0].Source)
+		require.Equal(t, "posts/"+written.ID, created[0].Subject)
+		require.NotEmpty(t, created[0].Time)
+		require.Equal(t, http.StatusBadRequest, p.do(http.MethodGet, "/api/v1/notify/feed?limit=501", token, "").status)
+		p.await("billing to count the post", func() bool {
+			return strings.Contains(p.do(http.MethodGet, "/api/v1/billing/usage/"+written.AuthorID, token, "").body, `"posts":1`)
+		})
+		require.Contains(t, p.cli("events", "types"), "blog.post.created")
+		require.Contains(t, p.cli("events", "pending"), "notify:blog.*")
+		require.Empty(t, p.deadLetters())
+	})
 }
 
 // TestPoison: an event that cannot be handled is tried as often as the manifest says, then it is a dead letter, and nothing else

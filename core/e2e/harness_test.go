@@ -60,6 +60,7 @@ func build(dir string) error {
 		filepath.Join(dir, "modules/hello"):   filepath.Join(root, "plugins/hello"),
 		filepath.Join(dir, "modules/billing"): filepath.Join(root, "plugins/billing"),
 		filepath.Join(dir, "modules/blog"):    filepath.Join(root, "plugins/blog"),
+		filepath.Join(dir, "modules/notify"):  filepath.Join(root, "plugins/notify"),
 	}
 	scribe := filepath.Join(dir, "modules/scribe") // clerk's binary, with other files
 	if err := copyModule(filepath.Join(root, "core/e2e/scribe"), scribe); err != nil {

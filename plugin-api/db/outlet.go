@@ -18,7 +18,7 @@ const (
 	// relayTimeout bounds one word to the core.
 	relayTimeout = 5 * time.Second
 	// relayPause is the least time between two of them: what is committed meanwhile is told of together.
-	relayPause = 5 * time.Millisecond
+	relayPause = 20 * time.Millisecond
 	// tidyEvery is how often the inbox is looked through for what is old, and tidyMost how many pieces of it are removed then: the
 	// one event that happens to be handled just then must not wait long.
 	tidyEvery = time.Minute

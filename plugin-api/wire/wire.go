@@ -37,6 +37,10 @@ const (
 	MetadataPrincipal = "platformd-principal"
 	MetadataSecret    = "platformd-secret"
 
+	// MetadataRefused is a trailer of what the core answers itself because the caller's manifest does not allow the call, or its
+	// binary was built for another callee: no fault of whoever the caller works for.
+	MetadataRefused = "platformd-refused"
+
 	// MaxMessage is the largest gRPC message either half accepts, in bytes.
 	MaxMessage = 16 << 20
 )

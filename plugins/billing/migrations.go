@@ -16,6 +16,7 @@ func migrations() *pluginapi.Migrations {
 		db.Migration{ID: "0001_plans", Up: createPlans, Down: dropPlans},
 		db.Migration{ID: "0002_subscriptions", Up: createSubscriptions, Down: dropSubscriptions},
 		db.Migration{ID: "0003_default_plan", Up: addDefaultPlan, Down: removeDefaultPlan},
+		db.Migration{ID: "0004_usages", Up: createUsages, Down: dropUsages},
 	)
 }
 
@@ -74,4 +75,17 @@ func addDefaultPlan(tx *gorm.DB) error {
 func removeDefaultPlan(tx *gorm.DB) error {
 	type Plan struct{ ID string }
 	return tx.Delete(&Plan{}, "id = ?", "default").Error
+}
+
+func createUsages(tx *gorm.DB) error {
+	type Usage struct {
+		Subject string `gorm:"primaryKey;size:255"`
+		Posts   int64  `gorm:"not null"`
+	}
+	return tx.Migrator().CreateTable(&Usage{})
+}
+
+func dropUsages(tx *gorm.DB) error {
+	type Usage struct{ Subject string }
+	return tx.Migrator().DropTable(&Usage{})
 }

@@ -108,7 +108,7 @@ func (b *billing) subscribe(db *gorm.DB, s *Subscription) error {
 		if err != nil {
 			return fmt.Errorf("save subscription: %w", err)
 		}
-		return nil
+		return announce(tx, subscriptionCreated, s)
 	})
 }
 
@@ -125,18 +125,28 @@ func (b *billing) getSubscription(w http.ResponseWriter, r *http.Request) error 
 	return pluginapi.WriteJSON(w, http.StatusOK, subscription)
 }
 
-// cancelSubscription keeps the row. Cancelling again changes nothing, so that a client may repeat the request.
+// cancelSubscription keeps the row. Canceling again changes nothing, so that a client may repeat the request.
 func (b *billing) cancelSubscription(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
-	result := b.db.WithContext(r.Context()).Model(&Subscription{ID: id}).Updates(map[string]any{
-		"status":      statusCanceled,
-		"canceled_at": gorm.Expr("COALESCE(canceled_at, ?)", b.db.NowFunc()),
+	err := b.db.WithContext(r.Context()).Transaction(func(tx *gorm.DB) error {
+		var s Subscription
+		err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).Take(&s, "id = ?", id).Error
+		switch {
+		case errors.Is(err, gorm.ErrRecordNotFound):
+			return noSubscription(id)
+		case err != nil:
+			return fmt.Errorf("find subscription: %w", err)
+		case s.Status == statusCanceled:
+			return nil
+		}
+		err = tx.Model(&s).Updates(map[string]any{"status": statusCanceled, "canceled_at": tx.NowFunc()}).Error
+		if err != nil {
+			return fmt.Errorf("cancel subscription: %w", err)
+		}
+		return announce(tx, subscriptionCanceled, &s)
 	})
-	if result.Error != nil {
-		return fmt.Errorf("cancel subscription: %w", result.Error)
-	}
-	if result.RowsAffected == 0 {
-		return noSubscription(id)
+	if err != nil {
+		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

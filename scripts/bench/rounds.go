@@ -129,6 +129,9 @@ func (c *contest) round(ctx context.Context, round int, s *scenario.Scenario, or
 			continue
 		}
 		sample, cpu, err := c.one(ctx, s, running)
+		if err == nil && s.Writes {
+			err = rest(ctx, running.Processes)
+		}
 		if err != nil {
 			return fmt.Errorf("%s in %s: %w", running.Name, s.ID, err)
 		}
@@ -164,6 +167,40 @@ func (c *contest) one(ctx context.Context, s *scenario.Scenario, running *contes
 	}
 	cpu, err = after.Since(before)
 	return sample, cpu, err
+}
+
+const (
+	// restLook is how often rest looks, restWait how long it does at most.
+	restLook, restWait = 250 * time.Millisecond, time.Minute
+	// restShare is how much of the time somebody who rests computes.
+	restShare = 0.05
+)
+
+// rest waits until processes have nothing left to do, such as to have events handled: who comes next must not pay for that.
+func rest(ctx context.Context, processes []*proc.Process) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, restWait,
+		fmt.Errorf("it still works %s after the load (fix: see what it does; or leave it out with --only)", restWait))
+	defer cancel()
+	look := time.NewTicker(restLook)
+	defer look.Stop()
+	before, err := proc.Read(processes...)
+	for err == nil {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-look.C:
+		}
+		var now proc.Meter
+		if now, err = proc.Read(processes...); err != nil {
+			return err
+		}
+		var used time.Duration
+		if used, err = now.Since(before); err == nil && used.Seconds() < restShare*restLook.Seconds() {
+			return nil
+		}
+		before = now
+	}
+	return err
 }
 
 func toRound(sample load.Sample, cpu time.Duration) report.Round {

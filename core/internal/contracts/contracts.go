@@ -9,15 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
-
-	"github.com/platformd/platformd/plugin-api/manifest"
 )
 
 // The bounds of what a module may say about its services, or those it calls.
@@ -58,26 +55,6 @@ func (p *Provided) Services() []string {
 func (p *Provided) Method(name string) (Method, bool) {
 	m, ok := p.methods[name]
 	return m, ok
-}
-
-// Compare says how what the module serves differs from services.provides of its manifest; nil if it does not.
-func (p *Provided) Compare(m *manifest.Manifest) error {
-	var differences []string
-	for _, name := range m.Services.Provides {
-		if p.services[name] == nil {
-			differences = append(differences, name+" is in module.yaml, but the binary does not serve it")
-		}
-	}
-	for _, name := range p.Services() {
-		if !slices.Contains(m.Services.Provides, name) {
-			differences = append(differences, fmt.Sprintf("the binary serves %.255s, which is not in module.yaml", name))
-		}
-	}
-	if len(differences) == 0 {
-		return nil
-	}
-	return fmt.Errorf("the services of the binary and services.provides of module.yaml differ: %s (fix: make them agree, rebuild, "+
-		"restart)", strings.Join(differences, "; "))
 }
 
 func newProvided(names []string, files *protoregistry.Files) (*Provided, error) {

@@ -13,6 +13,8 @@ import (
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
+
+	"github.com/platformd/platformd/plugin-api/manifest"
 )
 
 // readTimeout bounds Read, whatever its context allows.
@@ -88,7 +90,7 @@ func (r *reader) services() ([]string, error) {
 	}
 	var names []string
 	for _, service := range answer.GetListServicesResponse().GetService() {
-		if name := service.GetName(); !strings.HasPrefix(name, "grpc.reflection.") && !strings.HasPrefix(name, "grpc.health.") {
+		if name := service.GetName(); !manifest.OfGRPC(name) {
 			names = append(names, name)
 		}
 	}

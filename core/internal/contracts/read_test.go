@@ -20,7 +20,6 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/platformd/platformd/core/internal/contracts"
-	"github.com/platformd/platformd/plugin-api/manifest"
 )
 
 // serve runs a server until the end of the test, and returns a connection to it.
@@ -66,28 +65,6 @@ func provides(t testing.TB, files ...*descriptorpb.FileDescriptorProto) *contrac
 	return provided
 }
 
-func provider(t *testing.T, services string) *manifest.Manifest {
-	t.Helper()
-	m, err := manifest.Parse("module.yaml", []byte("apiVersion: platformd/v1\nname: shop\nversion: 1.0.0\n"+
-		"services: { provides: ["+services+"] }\n"))
-	require.NoError(t, err)
-	return m
-}
-
-func TestTheManifestIsWhatTheBinaryServes(t *testing.T) {
-	t.Parallel()
-	provided := provides(t, file(t, ""))
-	require.Equal(t, []string{service}, provided.Services())
-	require.NoError(t, provided.Compare(provider(t, service)))
-	require.ErrorContains(t, provided.Compare(provider(t, service+", shop.v1.Carts")),
-		"shop.v1.Carts is in module.yaml, but the binary does not serve it")
-	require.ErrorContains(t, provided.Compare(provider(t, "")), "the binary serves shop.v1.Plans, which is not in module.yaml")
-	err := provided.Compare(provider(t, "shop.v1.Carts"))
-	require.ErrorContains(t, err, "shop.v1.Carts")
-	require.ErrorContains(t, err, "shop.v1.Plans")
-	require.ErrorContains(t, err, "(fix: ")
-}
-
 func TestWhatGRPCItselfServesDoesNotCount(t *testing.T) {
 	t.Parallel()
 	conn := serve(t, func(s *grpc.Server) {
@@ -97,7 +74,6 @@ func TestWhatGRPCItselfServesDoesNotCount(t *testing.T) {
 	provided, err := contracts.Read(t.Context(), conn)
 	require.NoError(t, err)
 	require.Empty(t, provided.Services())
-	require.NoError(t, provided.Compare(provider(t, "")))
 }
 
 func TestMethods(t *testing.T) {

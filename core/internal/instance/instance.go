@@ -89,7 +89,7 @@ func (i *Instance) ExitReason() string { return i.proc.exit() }
 
 // Describe asks the module what it offers, and remembers for Init how to speak with it: before Describe only HTTP/1.1 is sure.
 func (i *Instance) Describe(ctx context.Context) (*modulev1.DescribeResponse, error) {
-	answer, err := i.module.Describe(ctx, &modulev1.DescribeRequest{})
+	answer, err := i.module.Describe(ctx, &modulev1.DescribeRequest{Consumes: i.spec.Consumes})
 	i.link.Store(answer.GetLink())
 	return answer, err
 }

@@ -98,9 +98,10 @@ func (l *Launcher) newDir() (string, error) {
 // Spec is what Launch needs to know of a module.
 type Spec struct {
 	Name       string
-	Executable string // absolute path
-	Dir        string // working directory of the process, and what it may read and execute
-	Data       string // folder that it may write and keeps, made at its launch; "" = none
+	Executable string   // absolute path
+	Dir        string   // working directory of the process, and what it may read and execute
+	Data       string   // folder that it may write and keeps, made at its launch; "" = none
+	Consumes   []string // services of other modules that it calls, which Describe has it describe
 	Limits     isolation.Limits
 	Env        []string      // KEY=value; the process sees these, PATH-free, and go-plugin's own, nothing else
 	Timeout    time.Duration // for process start and handshake together

@@ -19,7 +19,7 @@ func (s *Storage) OpenModule(
 	ctx context.Context, module string, log hclog.Logger,
 ) (*gorm.DB, func(context.Context) error, error) {
 	if place := s.Module(module); place.Driver == backend.SQLite {
-		db, err := openModuleFile(ctx, place.Source, sqlite.Options{Log: log, Alone: true, Durable: true}, func() {})
+		db, err := openModuleFile(ctx, place.Source, sqlite.Options{Log: log, Alone: true}, func() {})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -18,12 +19,40 @@ import (
 // connection. SQLite's own lock still stands behind the queue, for other processes and for writes that come another way.
 type pool struct {
 	*sql.DB
-	turn chan struct{} // holds a value while somebody writes
-	wait time.Duration // for one's turn
+	unsynced *sql.DB       // writes what is not awaited on the disk; nil: so does DB, or nothing is
+	turn     chan struct{} // holds a value while somebody writes
+	wait     time.Duration // for one's turn
 }
 
-func newPool(db *sql.DB, wait time.Duration) *pool {
-	return &pool{DB: db, turn: make(chan struct{}, 1), wait: wait}
+func newPool(db, unsynced *sql.DB, wait time.Duration) *pool {
+	return &pool{DB: db, unsynced: unsynced, turn: make(chan struct{}, 1), wait: wait}
+}
+
+// unsyncedKey marks the context of a transaction.
+type unsyncedKey struct{}
+
+// WithoutSync returns a context whose transactions on a Durable file do not wait until their commit is on the disk. A power
+// failure may undo the last of them, up to the next commit that does wait, which takes all before it along. A process that is
+// killed loses nothing. It is for what is done again if it is lost. A file that is opened Alone does not know the difference.
+func WithoutSync(ctx context.Context) context.Context {
+	return context.WithValue(ctx, unsyncedKey{}, true)
+}
+
+// writer is whose connection a transaction gets. SQLite's setting belongs to the connection.
+func (p *pool) writer(ctx context.Context) *sql.DB {
+	if p.unsynced != nil && ctx.Value(unsyncedKey{}) != nil {
+		return p.unsynced
+	}
+	return p.DB
+}
+
+// Close closes every connection.
+func (p *pool) Close() error {
+	err := p.DB.Close()
+	if p.unsynced != nil {
+		err = errors.Join(err, p.unsynced.Close())
+	}
+	return err
 }
 
 // GetDBConn implements gorm.GetDBConnector.
@@ -46,7 +75,7 @@ func (p *pool) BeginTx(ctx context.Context, opts *sql.TxOptions) (gorm.ConnPool,
 	if err := p.acquire(ctx); err != nil {
 		return nil, err
 	}
-	tx, err := p.DB.BeginTx(ctx, opts)
+	tx, err := p.writer(ctx).BeginTx(ctx, opts)
 	if err != nil {
 		p.release()
 		return nil, err

@@ -108,11 +108,29 @@ func connect(ctx context.Context, file string, o Options) (*gorm.DB, error) {
 	if err != nil {
 		return nil, errors.Join(err, sqlDB.Close())
 	}
-	db, err := gorm.Open(dialector{&gormsqlite.Dialector{Conn: newPool(sqlDB, o.lockWait())}}, session.Config(o.Naming, o.Log))
+	unsynced, err := withoutSync(file, o)
 	if err != nil {
 		return nil, errors.Join(err, sqlDB.Close())
 	}
+	pool := newPool(sqlDB, unsynced, o.lockWait())
+	db, err := gorm.Open(dialector{&gormsqlite.Dialector{Conn: pool}}, session.Config(o.Naming, o.Log))
+	if err != nil {
+		return nil, errors.Join(err, pool.Close())
+	}
 	return db, nil
+}
+
+// withoutSync is for one connection, which is made when it is first asked for.
+func withoutSync(file string, o Options) (*sql.DB, error) {
+	if !o.Durable || o.Alone || o.ReadOnly {
+		return nil, nil
+	}
+	o.Durable = false
+	db, err := sql.Open(driverName, dsn(file, o))
+	if err == nil {
+		db.SetMaxOpenConns(1)
+	}
+	return db, err
 }
 
 // probe makes the first connection and finds out whether the file can be written, by a change that it takes back. SQLite

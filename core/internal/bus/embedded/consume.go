@@ -13,9 +13,12 @@ import (
 
 const (
 	// ahead is for how long a consumer may have work before it: more would keep it from others who have time.
-	ahead = 20 * time.Millisecond
+	ahead = 100 * time.Millisecond
 	// maxAhead and maxAheadBytes are how much that is at most.
 	maxAhead, maxAheadBytes = 128, 4 << 20
+	// gather is how long an acknowledgement waits for others, as long as its consumer has work before it. Until then the deliveries
+	// are held, and come again, with no attempt more, if this daemon is killed.
+	gather = 20 * time.Millisecond
 	// stuckAfter is when what waits for a handler is given back, because none has become free.
 	stuckAfter = 250 * time.Millisecond
 	// The pauses of a letter that could not be kept.
@@ -46,11 +49,19 @@ type consumer struct {
 	size  int           // of an event, on average
 }
 
-// room is how many more it may have.
+// extra is how many it may have before it, besides those that are being handled.
+func (c *consumer) extra() int {
+	if c.mean == 0 || c.stopped {
+		return 0
+	}
+	return min(maxAhead, int(ahead*time.Duration(c.limit)/c.mean), maxAheadBytes/max(c.size, 1))
+}
+
+// room is how many more it may have; 0, until half of those before it are begun: one transaction takes many.
 func (c *consumer) room() int {
-	extra := 0
-	if c.mean > 0 && !c.stopped {
-		extra = min(maxAhead, int(ahead*time.Duration(c.limit)/c.mean), maxAheadBytes/max(c.size, 1))
+	extra := c.extra()
+	if len(c.queue) > extra/2 {
+		return 0
 	}
 	return c.limit + extra - c.busy - len(c.queue)
 }
@@ -138,6 +149,9 @@ func (b *Bus) serve(ctx context.Context, c *consumer) error {
 	b.mu.Lock()
 	c.stopped = true
 	b.giveBack(c)
+	if len(b.settles) > 0 {
+		b.due.settle = time.Now()
+	}
 	b.mu.Unlock()
 	b.wake()
 	c.running.Wait()
@@ -154,7 +168,7 @@ func (b *Bus) serve(ctx context.Context, c *consumer) error {
 // giveBack frees what a consumer has not begun. The bus is locked.
 func (b *Bus) giveBack(c *consumer) {
 	for _, d := range c.queue {
-		b.settles = append(b.settles, d.release())
+		b.note(d.release(), 0)
 	}
 	c.queue = nil
 }
@@ -211,7 +225,6 @@ func (b *Bus) work(c *consumer, d *delivery) {
 func (b *Bus) worked(c *consumer, verdict settle, took time.Duration) (next *delivery) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.settles = append(b.settles, verdict)
 	if took = max(took, time.Microsecond); c.mean == 0 {
 		c.mean = took
 	}
@@ -219,6 +232,24 @@ func (b *Bus) worked(c *consumer, verdict settle, took time.Duration) (next *del
 	if next = b.next(c); next == nil {
 		c.busy--
 	}
-	b.wake()
+	wait := time.Duration(0)
+	if verdict.gone && next != nil {
+		wait = gather
+	}
+	first := b.note(verdict, wait)
+	if first || c.look && c.room() > 0 {
+		b.wake()
+	}
 	return next
+}
+
+// note has the writer settle, with whatever else it does within the time; it reports whether the writer must be woken for that. The bus
+// is locked.
+func (b *Bus) note(s settle, within time.Duration) (sooner bool) {
+	b.settles = append(b.settles, s)
+	at := time.Now().Add(within)
+	if sooner = b.due.settle.IsZero() || at.Before(b.due.settle); sooner {
+		b.due.settle = at
+	}
+	return sooner
 }

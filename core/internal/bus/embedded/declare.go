@@ -27,7 +27,7 @@ func (b *Bus) Declare(ctx context.Context, module string, subscriptions []bus.Su
 			return err
 		}
 		return b.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-			if _, err := begin(tx, true); err != nil {
+			if _, err := begin(tx, start{exclusive: true}); err != nil {
 				return err
 			}
 			have, err := declared(tx, module) // another daemon may have been faster

@@ -85,10 +85,11 @@ type Bus struct {
 
 // schedule is when the writer has something to do of itself; a zero time is never.
 type schedule struct {
-	renew time.Time // of the lease
-	sweep time.Time // of what other daemons left
-	look  time.Time // for what nobody told of
-	doubt bool      // whether the database holds something for this daemon that it does not know of
+	settle time.Time // at the latest
+	renew  time.Time // of the lease
+	sweep  time.Time // of what other daemons left
+	look   time.Time // for what nobody told of
+	doubt  bool      // whether the database holds something for this daemon that it does not know of
 }
 
 var _ bus.Bus = (*Bus)(nil)

@@ -168,7 +168,11 @@ func TestTheDatabaseIsAway(t *testing.T) {
 			require.True(t, err == nil || errors.Is(err, bus.ErrUnavailable), "%v", err)
 			return err == nil
 		}, patience, 50*time.Millisecond)
-		require.Equal(t, "1", next(t, taken).Event.Subject)
+		d := next(t, taken)
+		for d.Event.Subject == "0" { // a server that crashes may forget that it was taken
+			d = next(t, taken)
+		}
+		require.Equal(t, "1", d.Event.Subject)
 		empty(t, b)
 	}
 }

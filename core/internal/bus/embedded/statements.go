@@ -28,17 +28,26 @@ const settings = "set_config('enable_seqscan', 'off', true) || set_config('enabl
 	"set_config('enable_mergejoin', 'off', true) || set_config('jit', 'off', true) || " +
 	"set_config('idle_in_transaction_session_timeout', '10s', true)"
 
+// start says how a transaction begins.
+type start struct {
+	exclusive bool // it changes subscriptions
+	unsynced  bool // its commit need not wait for the disk
+}
+
 // begin reads the clock, and on PostgreSQL locks the subscriptions.
-func begin(tx *gorm.DB, exclusive bool) (now int64, err error) {
+func begin(tx *gorm.DB, how start) (now int64, err error) {
 	if tx.Name() != backend.PostgreSQL {
 		return time.Now().UnixMicro(), nil // whoever writes is alone
 	}
-	lock := "pg_advisory_xact_lock_shared"
-	if exclusive {
+	lock, set := "pg_advisory_xact_lock_shared", settings
+	if how.exclusive {
 		lock = "pg_advisory_xact_lock"
 	}
+	if how.unsynced {
+		set += " || set_config('synchronous_commit', 'off', true)"
+	}
 	err = tx.Raw("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint) AS now, "+
-		settings+", CAST("+lock+"(?) AS text)", routesLock).
+		set+", CAST("+lock+"(?) AS text)", routesLock).
 		Row().Scan(&now, new(string), new(string))
 	return now, err
 }

@@ -71,7 +71,7 @@ func (t *turn) run() error {
 
 // begin keeps the subscriptions as they are for the length of the transaction, and reads the clock.
 func (t *turn) begin() (err error) {
-	t.now, err = begin(t.tx, len(t.w.gone) > 0)
+	t.now, err = begin(t.tx, start{exclusive: len(t.w.gone) > 0, unsynced: t.w.unsynced()})
 	return err
 }
 
@@ -115,6 +115,11 @@ func (t *turn) renew() error {
 		updated := t.tx.Exec("UPDATE bus_holders SET expires_at = ? WHERE id = ?", expires, t.holder)
 		if updated.Error != nil || updated.RowsAffected == 1 {
 			return updated.Error
+		}
+	}
+	if t.b.server { // a server that crashes must not forget it, and give its number to another daemon
+		if err := t.tx.Exec("SET LOCAL synchronous_commit = on").Error; err != nil {
+			return err
 		}
 	}
 	return t.tx.Raw("INSERT INTO bus_holders (daemon, expires_at) VALUES (?, ?) RETURNING id", t.b.o.Daemon, expires).

@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -23,6 +24,10 @@ type work struct {
 	doubt     bool // see what this daemon does not know that it holds
 	last      bool // of this bus
 }
+
+// unsynced tells whether a power cut may undo the work. What was taken then comes again, and so does what was ended: as it may
+// after any kill. What is published must not be lost.
+func (w *work) unsynced() bool { return len(w.publishes) == 0 }
 
 // ask is what a consumer has room for.
 type ask struct {
@@ -91,16 +96,17 @@ func (b *Bus) plan(away time.Time) (*work, time.Duration) {
 	if b.holds() {
 		w.renew = reached(&b.due.renew, now, &next)
 	}
-	w.settles, b.settles, b.gone, b.due.doubt = b.settles, nil, nil, false
-	if len(w.publishes)+len(w.settles)+len(w.gone) > 0 || w.renew || w.sweep || w.doubt || w.last {
-		return w, 0
+	if !w.now() && !reached(&b.due.settle, now, &next) {
+		return nil, next.Sub(now)
 	}
-	for _, a := range w.asks {
-		if a.look {
-			return w, 0
-		}
-	}
-	return nil, next.Sub(now)
+	w.settles, b.settles, b.gone, b.due.doubt, b.due.settle = b.settles, nil, nil, false, time.Time{}
+	return w, 0
+}
+
+// now tells whether the work must not wait. Verdicts have a time of their own.
+func (w *work) now() bool {
+	return len(w.publishes)+len(w.gone) > 0 || w.renew || w.sweep || w.doubt || w.last ||
+		slices.ContainsFunc(w.asks, func(a *ask) bool { return a.look })
 }
 
 // reached tells whether a time has come, and clears it; else the writer wakes for it.
@@ -176,6 +182,9 @@ func (b *Bus) do(w *work) error {
 	}
 	ctx, cancel := context.WithTimeout(b.alive, wait)
 	defer cancel()
+	if w.unsynced() {
+		ctx = sqlite.WithoutSync(ctx)
+	}
 	for {
 		t := newTurn(b, w)
 		err := b.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -208,7 +217,9 @@ func (b *Bus) failed(w *work, err error) {
 	for _, p := range w.publishes {
 		p.end(err)
 	}
-	b.settles = append(w.settles, b.settles...)
+	if b.settles = append(w.settles, b.settles...); len(b.settles) > 0 {
+		b.due.settle = time.Now()
+	}
 	b.gone = append(w.gone, b.gone...)
 	for _, a := range w.asks {
 		a.c.look, a.c.overdue = a.c.look || a.look, a.c.overdue || a.overdue

@@ -6,6 +6,7 @@ package session
 
 import (
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -34,11 +35,11 @@ func Config(naming schema.Namer, log hclog.Logger) *gorm.Config {
 
 // Close closes every connection of db and waits for running queries to end.
 func Close(db *gorm.DB) error {
-	sqlDB, err := db.DB()
-	if err == nil {
-		err = sqlDB.Close()
+	pool, ok := db.Config.ConnPool.(io.Closer)
+	if !ok {
+		return fmt.Errorf("close database: a %T cannot be closed (fix: close what was opened, not a transaction)", db.Config.ConnPool)
 	}
-	if err != nil {
+	if err := pool.Close(); err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}
 	return nil
