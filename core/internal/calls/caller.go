@@ -55,8 +55,8 @@ func (c *caller) Begin(call *passthrough.Call) passthrough.Next {
 		return passthrough.Next{Code: refused.code, Message: refused.message}
 	}
 	e.pair = c.calls.pair(c.manifest.Name, e.module)
-	if code, why := e.pair.enter(); code != codes.OK {
-		return passthrough.Next{Code: code, Message: why}
+	if why, ok := e.pair.enter(); !ok {
+		return passthrough.Next{Code: codes.Unavailable, Message: why}
 	}
 	call.State = e
 	return e.begin()

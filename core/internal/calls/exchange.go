@@ -20,8 +20,8 @@ const (
 	// maxTries bounds how often one call is sent.
 	maxTries = 8
 	// noticeEnd is how long after a broken connection the end of its process is expected: a killed process closes its sockets
-	// a moment before it can be waited for.
-	noticeEnd = 250 * time.Millisecond
+	// a moment before it can be waited for, and on a busy machine that moment is long.
+	noticeEnd = time.Second
 	// firstPause is how long before a call is sent again to a process that lives; it doubles.
 	firstPause = 5 * time.Millisecond
 )
@@ -55,18 +55,30 @@ func (e *exchange) begin() passthrough.Next {
 		if refused := e.settle(kind); refused != nil {
 			return passthrough.Next{Code: refused.code, Message: refused.message}
 		}
-		inst, err := e.acquire(context.Background(), 0)
-		if err == nil {
-			if k := e.caller.calls.callee(inst); k != nil {
-				if client := k.current(); client != nil {
-					return e.send(k, client)
-				}
-			}
-			e.release(inst)
+		if next, ok := e.sendAtOnce(); ok {
+			return next
 		}
 	}
 	e.later(func(ctx context.Context) passthrough.Next { return e.search(ctx) })
 	return passthrough.Next{Later: true}
+}
+
+// sendAtOnce reports false if there is something to wait for.
+func (e *exchange) sendAtOnce() (passthrough.Next, bool) {
+	if !e.pair.places.TryAcquirePermit() {
+		return e.pair.full(), true
+	}
+	inst, err := e.acquire(context.Background(), 0)
+	if err == nil {
+		if k := e.caller.calls.callee(inst); k != nil {
+			if client := k.current(); client != nil {
+				return e.send(k, client), true
+			}
+		}
+		e.release(inst)
+	}
+	e.pair.places.ReleasePermit()
+	return passthrough.Next{}, false
 }
 
 func (e *exchange) deps() *Deps { return &e.caller.calls.deps }
@@ -113,7 +125,7 @@ func (e *exchange) release(inst *instance.Instance) {
 	inst.Release()
 }
 
-// send has the call forwarded to an instance that is acquired.
+// send has the call forwarded to an instance that is acquired, in a place of the pair's.
 func (e *exchange) send(k *callee, client *passthrough.Client) passthrough.Next {
 	timeout := e.timeoutText
 	if left := time.Until(e.deadline); !e.endless && (e.tries > 0 || time.Since(e.call.Began) > time.Millisecond) {
@@ -143,30 +155,60 @@ func (e *exchange) later(decide func(context.Context) passthrough.Next) {
 
 // search waits for an instance, as long as one is coming and the time to hold the call is not over.
 func (e *exchange) search(ctx context.Context) passthrough.Next {
-	hold := e.deps().Hold
-	if !e.known {
-		began := time.Now()
-		if next, ok := e.learn(ctx, hold); !ok {
-			return next
-		}
-		hold -= time.Since(began)
+	end := time.Now().Add(e.deps().Hold)
+	if next, ok := e.await(ctx, e.deps().Hold); !ok {
+		return next
 	}
+	if err := e.pair.places.AcquirePermitWithMaxWait(ctx, surge); err != nil {
+		if ctx.Err() != nil {
+			return e.unavailable(ctx.Err())
+		}
+		return e.pair.full()
+	}
+	next, sent := e.find(ctx, time.Until(end))
+	if !sent {
+		e.pair.places.ReleasePermit()
+	}
+	return next
+}
+
+// find sends the call to an instance. It reports false if that could not be.
+func (e *exchange) find(ctx context.Context, hold time.Duration) (next passthrough.Next, sent bool) {
 	inst, err := e.acquire(ctx, hold)
 	if err != nil {
-		return e.unavailable(err)
+		return e.unavailable(err), false
 	}
 	k := e.caller.calls.callee(inst)
 	if k == nil { // it has just ended
 		e.release(inst)
-		return e.again(ctx, passthrough.Break{Lost: true, Unprocessed: true, Kept: true}, nil)
+		return e.astray(nil), false
 	}
 	client, err := k.connect(ctx)
 	if err != nil {
 		e.release(inst)
 		e.deps().Log.Debug("a call found no connection", "caller", e.caller.manifest.Name, "callee", e.module, "error", err)
-		return e.again(ctx, passthrough.Break{Lost: true, Unprocessed: true, Kept: true}, k)
+		return e.astray(k), false
 	}
-	return e.send(k, client)
+	return e.send(k, client), true
+}
+
+// astray has the call sent again that has not come anywhere.
+func (e *exchange) astray(k *callee) passthrough.Next {
+	e.later(func(ctx context.Context) passthrough.Next {
+		return e.again(ctx, passthrough.Break{Lost: true, Unprocessed: true, Kept: true}, k)
+	})
+	return passthrough.Next{Later: true}
+}
+
+// await waits until the module can be called, and for what it serves if it has not said so yet.
+func (e *exchange) await(ctx context.Context, hold time.Duration) (next passthrough.Next, ok bool) {
+	if !e.known {
+		return e.learn(ctx, hold)
+	}
+	if err := e.deps().Instances.Await(ctx, e.module, hold); err != nil {
+		return e.unavailable(err), false
+	}
+	return passthrough.Next{}, true
 }
 
 // learn waits for the module to say for the first time what it serves.
@@ -210,6 +252,7 @@ func (e *exchange) broken(tried any, why passthrough.Break) passthrough.Next {
 		return passthrough.Next{Code: codes.Internal, Message: "internal error"}
 	}
 	a.release()
+	e.pair.places.ReleasePermit()
 	if why.Over {
 		return passthrough.Next{Later: true}
 	}
@@ -225,26 +268,31 @@ func (e *exchange) repeatable(why passthrough.Break) bool {
 	return why.Kept && (why.Unprocessed || why.Lost && e.kind.Idempotent)
 }
 
-// again makes another attempt, once it makes sense; k is the instance in which the last one broke, if it is known.
+// again makes another attempt, once it makes sense; k is the instance in which the last one broke, if it is known. The budget is
+// for the load of a process that lives: the next one has had none yet, nor has one that the call never came to.
 func (e *exchange) again(ctx context.Context, why passthrough.Break, k *callee) passthrough.Next {
-	if e.tries++; e.tries >= maxTries || !e.pair.budget.spend() {
+	if e.tries++; e.tries >= maxTries {
 		return e.giveUp(why, k)
 	}
-	e.pair.retries.Add(1)
-	e.pair.metrics.retries.Inc()
 	if k != nil {
 		e.pauseFor(ctx, why, k)
 	}
 	if err := ctx.Err(); err != nil {
 		return e.unavailable(err)
 	}
+	reached := !why.Lost || !why.Unprocessed
+	if reached && k != nil && k.alive() && !e.pair.budget.spend() {
+		return e.giveUp(why, k)
+	}
+	e.pair.retries.Add(1)
+	e.pair.metrics.retries.Inc()
 	return e.search(ctx)
 }
 
 // pauseFor waits for the process to end that broke its connection, or for a moment if it lives.
 func (e *exchange) pauseFor(ctx context.Context, why passthrough.Break, k *callee) {
 	pause := firstPause << min(e.tries, maxTries)
-	if why.Lost && !why.Unprocessed {
+	if why.Lost {
 		pause = noticeEnd
 	}
 	timer := time.NewTimer(pause)
@@ -294,6 +342,7 @@ func (e *exchange) done(tried any, outcome passthrough.Outcome) {
 	blame := e.verdict(outcome, trying)
 	if trying {
 		a.release()
+		e.pair.places.ReleasePermit()
 		a.to.judge(blame)
 	}
 	e.pair.leave(outcome, time.Since(e.call.Began), blame)
@@ -304,7 +353,7 @@ func (e *exchange) verdict(outcome passthrough.Outcome, trying bool) verdict {
 	switch {
 	case outcome.ByCallee && outcome.Code != codes.Unavailable && outcome.Code != codes.DeadlineExceeded:
 		return well
-	case outcome.ByCallee, outcome.Code == codes.DeadlineExceeded, trying && e.late(), e.failed.Load():
+	case outcome.ByCallee, trying && (outcome.Code == codes.DeadlineExceeded || e.late()), e.failed.Load():
 		return ill
 	}
 	return unknown

@@ -46,6 +46,7 @@ func TestKillsAreNotNoticed(t *testing.T) {
 	launched, stop := make(chan int), make(chan struct{})
 	var all sync.WaitGroup
 	all.Go(func() { w.keep(launched, stop) })
+	pid := <-launched
 	conn := w.caller(blog())
 	var calls, failed atomic.Int64
 	const rate = 300
@@ -70,12 +71,11 @@ func TestKillsAreNotNoticed(t *testing.T) {
 		}
 	})
 	for range kills() {
-		pid := <-launched
 		pause := time.NewTimer(150 * time.Millisecond)
 		<-pause.C
 		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+		pid = <-launched
 	}
-	<-launched
 	close(stop)
 	all.Wait()
 	require.Zero(t, failed.Load())

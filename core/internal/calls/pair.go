@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	// maxInProgress bounds the calls of one module to another. Those that nobody reads then hold less than the memory that
-	// package passthrough gives one caller.
+	// maxInProgress bounds the calls of one module that another one works on. Those that were held while it restarted all come
+	// at once: they wait for a place, for at most surge.
 	maxInProgress = 256
+	surge         = time.Second
 	// breakerFailures in a row suspend the calls for breakerDelay; then one is let through to see.
 	breakerFailures = 20
 	breakerDelay    = time.Second
@@ -31,7 +32,7 @@ type pairKey struct{ caller, callee string }
 // caller can cut off another: a caller decides how long a call may take, and with what it fails.
 type pair struct {
 	pairKey
-	places  bulkhead.Bulkhead[any]
+	places  bulkhead.Bulkhead[any] // one for each attempt that is being made
 	breaker circuitbreaker.CircuitBreaker[any]
 	budget  budget
 	metrics *pairMetrics
@@ -63,27 +64,27 @@ func (c *Calls) pair(caller, callee string) *pair {
 	return p
 }
 
-// enter takes a place, or says why the call is not passed on; leave gives it back.
-func (p *pair) enter() (codes.Code, string) {
-	if !p.places.TryAcquirePermit() {
-		return codes.ResourceExhausted, fmt.Sprintf("module %s has %d calls of module %s to %s in progress, which is the limit "+
-			"(fix: make fewer at once)", p.callee, maxInProgress, p.caller, p.callee)
-	}
+// enter counts a call, or says why it is not passed on; leave ends it.
+func (p *pair) enter() (why string, ok bool) {
 	if !p.breaker.TryAcquirePermit() {
-		p.places.ReleasePermit()
-		return codes.Unavailable, fmt.Sprintf("calls of module %s to %s are suspended for %s, since %d in a row failed (fix: see "+
-			"`platformd logs --module %[2]s`)", p.caller, p.callee, p.breaker.RemainingDelay().Round(time.Millisecond), breakerFailures)
+		return fmt.Sprintf("calls of module %s to %s are suspended for %s, since %d in a row failed (fix: see `platformd logs --module "+
+			"%[2]s`)", p.caller, p.callee, p.breaker.RemainingDelay().Round(time.Millisecond), breakerFailures), false
 	}
 	p.inProgress.Add(1)
 	p.metrics.inProgress.Inc()
-	return codes.OK, ""
+	return "", true
+}
+
+// full is what a caller is told for whose call there is no place.
+func (p *pair) full() passthrough.Next {
+	return passthrough.Next{Code: codes.ResourceExhausted, Message: fmt.Sprintf("module %s is working on %d calls of module %s, which is "+
+		"the limit (fix: make fewer at once)", p.callee, maxInProgress, p.caller)}
 }
 
 // leave ends what enter began. took is the call's time; blame is what its end says of the callee.
 func (p *pair) leave(outcome passthrough.Outcome, took time.Duration, blame verdict) {
 	p.inProgress.Add(-1)
 	p.metrics.inProgress.Dec()
-	p.places.ReleasePermit()
 	p.ended.Add(1)
 	if outcome.Code != codes.OK {
 		p.failed.Add(1)

@@ -20,16 +20,14 @@ func NewClient(raw *net.UnixConn) (*Client, error) {
 		return nil, err
 	}
 	client.conn = c
+	c.pending = append(c.pending, http2.ClientPreface...) // before any call: there may be one before Run is
+	c.greet(http2.Setting{ID: http2.SettingEnablePush, Val: 0})
 	return client, nil
 }
 
 // Run serves the connection until it ends, and returns why; nil if Close did it, or the callee in good order. Every call on it has
 // been told by then.
 func (c *Client) Run() error {
-	c.mu.Lock()
-	c.pending = append(c.pending, http2.ClientPreface...)
-	c.mu.Unlock()
-	c.greet(http2.Setting{ID: http2.SettingEnablePush, Val: 0})
 	err := c.read()
 	c.end(err)
 	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {

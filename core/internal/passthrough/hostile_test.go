@@ -24,6 +24,7 @@ type peer struct {
 	*http2.Framer
 	t    testing.TB
 	conn net.Conn
+	seen []http2.FrameHeader
 }
 
 func newPeer(t testing.TB, conn net.Conn) *peer {
@@ -67,7 +68,8 @@ func (p *peer) until(want func(http2.Frame) bool) {
 	p.t.Helper()
 	for {
 		f, err := p.ReadFrame()
-		require.NoError(p.t, err)
+		require.NoError(p.t, err, "after %v", p.seen)
+		p.seen = append(p.seen, f.Header())
 		if want(f) {
 			return
 		}
@@ -238,7 +240,12 @@ func TestWhatEndsAStream(t *testing.T) {
 	second := rude(t, path) // another connection shares the limit
 	require.NoError(t, second.ask(1, false))
 	second.until(isReset(1, http2.ErrCodeRefusedStream))
-	rude(t, path).cut() // one connection too many
+	third := dialUnix(t, path) // one connection too many
+	require.NoError(t, third.SetDeadline(time.Now().Add(10*time.Second)))
+	_, err := third.Read(make([]byte, 1))
+	require.Error(t, err)
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.NoError(t, third.Close())
 	require.NoError(t, p.WriteRSTStream(1001, http2.ErrCodeCancel))
 	r.outcome(t)
 	require.NoError(t, second.ask(3, false)) // the place is free again

@@ -234,8 +234,8 @@ func (s *stream) drop(code http2.ErrCode, d *dirty) {
 	d.add(c)
 }
 
-// violated ends a stream on which the peer broke a rule.
+// violated ends a stream on which the peer broke a rule, which is the peer's to know.
 func (s *stream) violated(code http2.ErrCode, d *dirty) {
 	s.drop(code, d)
-	s.call.reset(s, code, d)
+	s.call.reset(s, http2.ErrCodeInternal, d)
 }
