@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
@@ -31,6 +32,7 @@ type Core struct {
 
 	config   []byte
 	registry corev1.RegistryClient
+	calls    grpc.ClientConnInterface // to other modules; nil: none
 }
 
 // NewCore makes a Core without a platform behind it, for tests; conn may be nil if nothing is asked of the core.
@@ -76,6 +78,8 @@ type Dependency struct {
 	Version string // empty if it is not installed
 	Ready   bool   // whether an instance can be called now
 	Reason  string // why it is not ready
+	// Instances is how many can be called now, as Resolve and Watch tell; Dependency leaves it out.
+	Instances int
 }
 
 // Dependency asks the core about a module that this one's manifest names under requires. Any other name is refused with
@@ -85,7 +89,41 @@ func (c *Core) Dependency(ctx context.Context, name string) (Dependency, error) 
 	if err != nil {
 		return Dependency{}, fmt.Errorf("ask about module %s: %w", name, err)
 	}
+	return dependencyOf(answer, 0), nil
+}
+
+// Resolve asks the core which module provides a gRPC service, by its full name, that this one's manifest names under
+// services.consumes; Module makes a connection of the name. If several do, it is one that can be called, and a required one rather
+// than an optional. Errors: codes.PermissionDenied if the manifest does not consume the service, codes.NotFound if no installed
+// module that it requires provides it.
+func (c *Core) Resolve(ctx context.Context, service string) (Dependency, error) {
+	answer, err := c.registry.Resolve(ctx, &corev1.ResolveRequest{Service: service})
+	if err != nil {
+		return Dependency{}, fmt.Errorf("find who provides %s: %w", service, err)
+	}
+	return dependencyOf(answer.GetModule(), answer.GetInstances()), nil
+}
+
+// Watch yields the state of a module that this one's manifest names under requires: at once, and after each change, until ctx ends
+// or the loop is left. Changes that follow each other closely may come as one. An error ends it: codes.PermissionDenied for a module
+// that the manifest does not name, ctx's, or that the core cannot be reached.
+func (c *Core) Watch(ctx context.Context, name string) iter.Seq2[Dependency, error] {
+	return func(yield func(Dependency, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel() // ends the stream
+		stream, err := c.registry.Watch(ctx, &corev1.WatchRequest{Name: name})
+		for err == nil {
+			var now *corev1.WatchResponse
+			if now, err = stream.Recv(); err == nil && !yield(dependencyOf(now.GetModule(), now.GetInstances()), nil) {
+				return
+			}
+		}
+		yield(Dependency{}, fmt.Errorf("watch module %s: %w", name, err))
+	}
+}
+
+func dependencyOf(m *corev1.GetModuleResponse, instances uint32) Dependency {
 	return Dependency{
-		Name: answer.GetName(), Version: answer.GetVersion(), Ready: answer.GetReady(), Reason: answer.GetReason(),
-	}, nil
+		Name: m.GetName(), Version: m.GetVersion(), Ready: m.GetReady(), Reason: m.GetReason(), Instances: int(instances),
+	}
 }

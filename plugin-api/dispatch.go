@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 
 	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc/status"
 
 	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/problem"
@@ -83,7 +84,7 @@ func verdict(ctx context.Context, err error) (answer *problem.Problem, public bo
 		panic(http.ErrAbortHandler)
 	}
 	interrupted := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
-	if answer, public = problem.FromError(err); public && !interrupted {
+	if answer, public = publicly(err); public && !interrupted {
 		return answer, true
 	}
 	switch ctx.Err() {
@@ -93,6 +94,17 @@ func verdict(ctx context.Context, err error) (answer *problem.Problem, public bo
 		return problem.New(499, "canceled", "the client went away"), true
 	}
 	return answer, public
+}
+
+// publicly is problem.FromError, except for what another module answered to this one.
+func publicly(err error) (*problem.Problem, bool) {
+	var call *CallError
+	var carrier interface{ GRPCStatus() *status.Status }
+	var own *problem.Problem
+	if errors.As(err, &carrier) && errors.As(err, &call) && carrier == call && !errors.As(err, &own) {
+		return call.answer()
+	}
+	return problem.FromError(err)
 }
 
 func routeOf(r *http.Request) string {

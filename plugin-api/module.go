@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"slices"
 
+	"google.golang.org/grpc"
+
 	"github.com/platformd/platformd/plugin-api/event"
 	"github.com/platformd/platformd/plugin-api/link"
 )
@@ -42,6 +44,11 @@ type Module struct {
 	Mount http.Handler
 	// Events maps a pattern of the manifest's events.subscribes, as it is written there, to its handler.
 	Events map[string]EventHandler
+	// Services registers the gRPC services that the manifest provides, no more and no less. It is called after Init. Handlers are
+	// called by the core alone, with a context in which CallerFrom says which module calls, and PrincipalFrom on whose behalf; with
+	// that context they may ask the core, and call other modules, on behalf of the same. An error made with gRPC's status package
+	// reaches the caller; any other is logged whole, and shown as "internal error".
+	Services func(*grpc.Server)
 	// Migrations change the module's own database; package db makes them.
 	Migrations *Migrations
 	// Init acquires what the module needs. It runs once, after the migrations and before the first request. Its context
@@ -89,7 +96,8 @@ type Database struct {
 // Principal is who is calling, as the core authenticated it.
 type Principal = link.Principal
 
-// PrincipalFrom returns who sent the request that ctx belongs to; outside of a request it is anonymous.
+// PrincipalFrom returns who sent the request that ctx belongs to, or on whose behalf another module made the call that it belongs to;
+// outside of both it is anonymous.
 func PrincipalFrom(ctx context.Context) Principal {
 	if call := link.FromContext(ctx); call != nil {
 		return call.Principal

@@ -29,11 +29,13 @@ type server struct {
 	dial   dialer // set once, before the first RPC
 	events handlers
 
-	mu      sync.Mutex // guards the rest
-	inited  bool
-	stopped bool
-	data    *mux.Server
-	core    *grpc.ClientConn
+	mu       sync.Mutex // guards the rest
+	inited   bool
+	stopped  bool
+	data     *mux.Server
+	services *services
+	core     *grpc.ClientConn
+	calls    *grpc.ClientConn
 }
 
 // dialer connects to the core's services under the id that InitRequest names.
@@ -59,10 +61,14 @@ func newServer(m Module, log hclog.Logger) (*server, error) {
 }
 
 // Describe implements modulev1.ModuleServer.
-func (s *server) Describe(context.Context, *modulev1.DescribeRequest) (*modulev1.DescribeResponse, error) {
+func (s *server) Describe(_ context.Context, req *modulev1.DescribeRequest) (*modulev1.DescribeResponse, error) {
+	consumed, err := consumed(req.GetConsumes())
+	if err != nil {
+		return nil, err
+	}
 	answer := &modulev1.DescribeResponse{
 		Routes: s.module.routeIDs(), Mount: s.module.Mount != nil, Sdk: sdkVersion(), Link: mux.Version,
-		Subscriptions: s.module.patterns(),
+		Subscriptions: s.module.patterns(), Consumed: consumed,
 	}
 	if s.module.Migrations != nil {
 		answer.Migrations = s.module.Migrations.IDs
@@ -100,6 +106,9 @@ func (s *server) Init(ctx context.Context, req *modulev1.InitRequest) (*modulev1
 			return nil, status.Errorf(codes.FailedPrecondition, "Init: %v", err)
 		}
 	}
+	if err := s.openServices(ctx, req); err != nil { //nolint:contextcheck // they are served long after Init has returned
+		return nil, err
+	}
 	if err := s.listen(ctx, req, core); err != nil {
 		return nil, err
 	}
@@ -110,6 +119,13 @@ func (s *server) Init(ctx context.Context, req *modulev1.InitRequest) (*modulev1
 func (s *server) newCore(req *modulev1.InitRequest) (*Core, error) {
 	core := Core{
 		Name: req.GetName(), Version: req.GetVersion(), Log: s.log, Database: databaseOf(req.GetDatabase()),
+	}
+	calls, err := openCalls(req.GetCallsSocket())
+	if err != nil {
+		return nil, err
+	}
+	if calls != nil {
+		s.calls, core.calls = calls, calls
 	}
 	if req.GetCoreBrokerId() == 0 {
 		return NewCore(core, req.GetConfig(), nil), nil
@@ -180,12 +196,21 @@ func (s *server) shutdown(ctx context.Context) error {
 // by themselves, such as streams.
 func (s *server) drain(ctx context.Context) error {
 	ended := make(chan error, 1)
+	calls := make(chan error, 1)
+	go func() { calls <- s.endCalls(ctx) }()
 	go func() { ended <- errors.Join(s.endExchanges(ctx), s.events.drain(ctx)) }()
 	var err error
 	if s.module.Drain != nil {
 		err = s.module.Drain(ctx)
 	}
-	return errors.Join(err, <-ended)
+	return errors.Join(err, <-ended, <-calls)
+}
+
+func (s *server) endCalls(ctx context.Context) error {
+	s.mu.Lock()
+	services := s.services
+	s.mu.Unlock()
+	return services.drain(ctx)
 }
 
 func (s *server) endExchanges(ctx context.Context) error {
@@ -209,11 +234,14 @@ func (s *server) stop(ctx context.Context) error {
 	if s.data != nil {
 		problems = append(problems, s.data.Close())
 	}
+	s.services.close()
 	if s.inited && s.module.Stop != nil {
 		problems = append(problems, s.module.Stop(ctx))
 	}
-	if s.core != nil {
-		problems = append(problems, s.core.Close())
+	for _, conn := range []*grpc.ClientConn{s.core, s.calls} {
+		if conn != nil {
+			problems = append(problems, conn.Close())
+		}
 	}
 	return errors.Join(problems...)
 }

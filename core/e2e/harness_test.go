@@ -57,6 +57,8 @@ func build(dir string) error {
 		filepath.Join(dir, "modules/evil"):    filepath.Join(root, "core/e2e/evil"),
 		filepath.Join(dir, "modules/clerk"):   filepath.Join(root, "core/e2e/clerk"),
 		filepath.Join(dir, "modules/courier"): filepath.Join(root, "core/e2e/courier"),
+		filepath.Join(dir, "modules/parrot"):  filepath.Join(root, "core/e2e/parrot"),
+		filepath.Join(dir, "modules/crier"):   filepath.Join(root, "core/e2e/crier"),
 		filepath.Join(dir, "modules/hello"):   filepath.Join(root, "plugins/hello"),
 		filepath.Join(dir, "modules/billing"): filepath.Join(root, "plugins/billing"),
 		filepath.Join(dir, "modules/blog"):    filepath.Join(root, "plugins/blog"),

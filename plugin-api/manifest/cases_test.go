@@ -32,7 +32,7 @@ func routes(paths ...string) string {
 
 func badCases() []badCase {
 	all := [][]badCase{fileCases(), keyCases(), identityCases(), requiresCases(), permissionCases(), routeCases(), pathCases(),
-		runtimeCases(), grantCases(), eventCases(), laterCases()}
+		runtimeCases(), grantCases(), eventCases(), serviceCases(), laterCases()}
 	var flat []badCase
 	for _, some := range all {
 		flat = append(flat, some...)
@@ -56,7 +56,7 @@ func fileCases() []badCase {
 		{"tag", head + "description: !!str 5\n", "tag", 4},
 		{"duplicate key", head + "name: blog\n", "duplicate_key", 4},
 		{"duplicate key, nested", head + "grants:\n  database: true\n  \"database\": true\n", "duplicate_key", 6},
-		{"duplicate key in what is still to come", head + "services:\n  a: {b: 1}\n  a: {b: 1}\n", "not_supported_yet", 4},
+		{"duplicate key in what is still to come", head + "runtime:\n  upgrade:\n    b: 1\n    b: 2\n", "not_supported_yet", 5},
 		{"second document", head + "---\n" + head, "second_document", 4},
 		{"second document, empty", head + "---\n", "second_document", 4},
 		{"second document, not YAML", head + "---\n\t{[\n", "bad_yaml", 5},
@@ -325,10 +325,45 @@ func eventCases() []badCase {
 	return cases
 }
 
-func laterCases() []badCase {
-	cases := []badCase{
-		{"later: services", head + "services:\n  provides: [a]\n", "not_supported_yet", 4},
-		{"later: services without value", head + "services:\n", "not_supported_yet", 4},
+func serviceCases() []badCase {
+	const requires = head + "requires: {modules: {billing: \"*\"}}\n"
+	provides := func(names string) string { return head + "services:\n  provides: [" + names + "]\n" }
+	consumes := func(names string) string { return requires + "services:\n  consumes: [" + names + "]\n" }
+	var many []string
+	for i := range 101 {
+		many = append(many, fmt.Sprintf("a.S%d", i))
 	}
-	return append(cases, badCase{"later: upgrade", head + "runtime:\n  upgrade: overlap\n", "not_supported_yet", 5})
+	cases := []badCase{
+		{"services: a list", head + "services: [a.B]\n", "bad_type", 4},
+		{"services: without value", head + "services:\n", "no_value", 4},
+		{"services: unknown key", head + "services: {provide: [a.B]}\n", "unknown_key", 4},
+		{"services: a word", head + "services: {provides: a.B}\n", "bad_type", 4},
+		{"provides: twice", provides("a.B, a.C, a.B"), "duplicate_service", 5},
+		{"provides: a method", provides("a.B/C"), "bad_service", 5},
+		{"provides: too many", provides(strings.Join(many, ", ")), "out_of_bounds", 5},
+		{"consumes: too many", consumes(strings.Join(many, ", ")), "out_of_bounds", 6},
+		{"consumes: twice", consumes("a.B/C, a.B/C"), "duplicate_service", 6},
+		{"consumes: a method of what it consumes whole", consumes("a.B/C, a.B"), "duplicate_service", 6},
+		{"consumes: its own", requires + "services: {provides: [a.B], consumes: [a.B/C]}\n", "own_service", 5},
+		{"consumes: of nobody", head + "services:\n  consumes: [a.B]\n", "consumes_of_nobody", 5},
+		{"consumes: two methods", consumes("a.B/C/D"), "bad_service", 6},
+		{"consumes: no method", consumes("a.B/"), "bad_service", 6},
+		{"consumes: a leading slash", consumes("/a.B/C"), "bad_service", 6},
+	}
+	for _, name := range []string{"B", "a..B", ".a.B", "a.B.", "a.1B", "a-b.C", "a b.C", "bl\u043eg.v1.B", "a.*",
+		"a." + strings.Repeat("B", 255)} {
+		cases = append(cases,
+			badCase{"provides: " + name, provides(`"` + name + `"`), "bad_service", 5},
+			badCase{"consumes: " + name, consumes(`"` + name + `"`), "bad_service", 6})
+	}
+	for _, name := range []string{"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "platform.core.v1.Auth"} {
+		cases = append(cases,
+			badCase{"provides: " + name, provides(name), "reserved_service", 5},
+			badCase{"consumes: " + name, consumes(name), "reserved_service", 6})
+	}
+	return cases
+}
+
+func laterCases() []badCase {
+	return []badCase{{"later: upgrade", head + "runtime:\n  upgrade: overlap\n", "not_supported_yet", 5}}
 }

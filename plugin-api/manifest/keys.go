@@ -11,7 +11,7 @@ func generic(field string) string { return listIndex.ReplaceAllString(field, "")
 // silence, since its author would believe that it works.
 func comesLater(field string) bool {
 	switch generic(field) {
-	case "services", "runtime.upgrade":
+	case "runtime.upgrade":
 		return true
 	}
 	return false

@@ -43,6 +43,7 @@ type Manifest struct {
 	Routes      []Route      `json:"routes,omitempty" jsonschema:"The HTTP entries, below /api/v1/NAME."`
 	Grants      Grants       `json:"grants,omitzero" jsonschema:"What the module may ask of the core. Absent means denied."`
 	Events      Events       `json:"events,omitzero" jsonschema:"What the module tells others, and what it wants to hear."`
+	Services    Services     `json:"services,omitzero" jsonschema:"What gRPC services the module offers others, and which it calls."`
 	// Migrations is MigrationsGo or MigrationsSQL, or empty for a module without migrations.
 	Migrations string     `json:"migrations,omitempty" jsonschema:"go: GORM functions in the binary."`
 	Config     *ConfigRef `json:"config,omitempty" jsonschema:"The module's own configuration."`

@@ -45,6 +45,32 @@ func (m *Manifest) Compare(o Offer) error {
 		strings.Join(differences, "; "))
 }
 
+// CompareServices says how the gRPC services that the running binary serves differ from services.provides; nil if they do not.
+// Those of gRPC itself do not count.
+func (m *Manifest) CompareServices(served []string) error {
+	var differences []string
+	for _, name := range m.Services.Provides {
+		if !slices.Contains(served, name) {
+			differences = append(differences, name+" is in module.yaml, but the binary does not serve it")
+		}
+	}
+	for _, name := range served {
+		if !slices.Contains(m.Services.Provides, name) && !OfGRPC(name) {
+			differences = append(differences, fmt.Sprintf("the binary serves %.255s, which is not in module.yaml", name))
+		}
+	}
+	if len(differences) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the services of the binary and services.provides of module.yaml differ: %s (fix: make them agree, rebuild, "+
+		"restart)", strings.Join(differences, "; "))
+}
+
+// OfGRPC reports whether a service is one that any gRPC server may have, and that no manifest names.
+func OfGRPC(service string) bool {
+	return strings.HasPrefix(service, "grpc.reflection.") || strings.HasPrefix(service, "grpc.health.")
+}
+
 func (m *Manifest) compareSubscriptions(offered []string, differ func(format string, args ...any)) {
 	declared := make([]string, 0, len(m.Events.Subscribes))
 	for _, s := range m.Events.Subscribes {

@@ -56,3 +56,14 @@ func TestCompareSubscriptions(t *testing.T) {
 	require.ErrorContains(t, err, "a handler for events billing.plan.changed, to which module.yaml does not subscribe")
 	require.NoError(t, new(manifest.Manifest).Compare(manifest.Offer{}))
 }
+
+func TestServicesThatDiffer(t *testing.T) {
+	t.Parallel()
+	m := &manifest.Manifest{Services: manifest.Services{Provides: []string{"a.A", "b.B"}}}
+	require.NoError(t, m.CompareServices([]string{"b.B", "a.A", "grpc.reflection.v1.ServerReflection", "grpc.health.v1.Health"}))
+	require.ErrorContains(t, m.CompareServices([]string{"a.A"}), "b.B is in module.yaml, but the binary does not serve it")
+	err := m.CompareServices([]string{"a.A", "c.C"})
+	require.ErrorContains(t, err, "b.B is in module.yaml, but the binary does not serve it; "+
+		"the binary serves c.C, which is not in module.yaml (fix: ")
+	require.Error(t, new(manifest.Manifest).CompareServices([]string{"grpc.other.S"}))
+}

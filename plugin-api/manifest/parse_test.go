@@ -54,11 +54,11 @@ func TestParseRefuses(t *testing.T) {
 // inspect must reach the whole tree, though decode ignores what it does not know.
 func TestDuplicateBelowAnUnsupportedKey(t *testing.T) {
 	t.Parallel()
-	_, err := manifest.Parse("module.yaml", []byte(head+"services:\n  a: {b: 1}\n  a: {b: 1}\n"))
+	_, err := manifest.Parse("module.yaml", []byte(head+"runtime:\n  upgrade:\n    a: {b: 1}\n    a: {b: 1}\n"))
 	errs := errorsOf(t, err)
 	require.Len(t, errs, 2)
 	require.Equal(t, "duplicate_key", errs[1].Code)
-	require.Equal(t, 6, errs[1].Line)
+	require.Equal(t, 7, errs[1].Line)
 }
 
 func TestAliasesAreNamedOncePerLine(t *testing.T) {
@@ -168,8 +168,8 @@ func TestLaterKeysAreNamed(t *testing.T) {
 		key, _, _ := strings.Cut(strings.TrimPrefix(one.Message, "`"), "`")
 		messages = append(messages, key)
 	}
-	require.Equal(t, []string{"services", "runtime.upgrade"}, messages)
-	require.ErrorContains(t, err, "testdata/design.yaml:25: `services` is not supported by this platformd yet\nfix: ")
+	require.Equal(t, []string{"runtime.upgrade"}, messages)
+	require.ErrorContains(t, err, "testdata/design.yaml:31: `runtime.upgrade` is not supported by this platformd yet\nfix: ")
 }
 
 func TestAllErrorsInTheOrderOfLines(t *testing.T) {
@@ -382,4 +382,19 @@ func TestGrants(t *testing.T) {
 	for key, access := range map[string]string{"auth": "", "": "", "mail": "send", "grants": "read"} {
 		require.False(t, all.Grants.Holds(key, access), key)
 	}
+}
+
+func TestServices(t *testing.T) {
+	t.Parallel()
+	m := parse(t, head+"requires: {optional: {billing: \"*\"}}\nservices:\n  provides: [platformd.blog.v1.PostService]\n"+
+		"  consumes: [b.B/One, a.A, b.B/Two]\n")
+	require.Equal(t, []string{"a.A", "b.B"}, m.Services.Consumed())
+	for call, allowed := range map[[2]string]bool{
+		{"a.A", "Any"}: true, {"b.B", "One"}: true, {"b.B", "Two"}: true, {"b.B", "Three"}: false, {"b.B", ""}: false,
+		{"a.AA", "Any"}: false, {"platformd.blog.v1.PostService", "Any"}: false,
+	} {
+		require.Equal(t, allowed, m.Services.MayCall(call[0], call[1]), call)
+	}
+	require.True(t, m.DependsOn("billing"))
+	require.False(t, m.DependsOn("notify"))
 }

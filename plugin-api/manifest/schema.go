@@ -66,6 +66,7 @@ func constrain(s *jsonschema.Schema) {
 	constrainRoute(p["routes"].Items)
 	constrainGrants(p["grants"])
 	constrainEvents(p["events"])
+	constrainServices(p["services"])
 	constrainRuntime(p["runtime"].Properties)
 }
 

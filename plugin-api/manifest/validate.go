@@ -49,6 +49,7 @@ func (m *Manifest) problems() Errors {
 	m.checkRoutes(&errs)
 	m.checkGrants(&errs)
 	m.checkEvents(&errs)
+	m.checkServices(&errs)
 	m.checkMigrations(&errs)
 	m.checkRuntime(&errs)
 	if m.Config != nil {

@@ -9,9 +9,7 @@ import (
 
 	"github.com/google/jsonschema-go/jsonschema"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
@@ -26,6 +24,7 @@ type core struct {
 
 	manifest  *manifest.Manifest
 	installed map[string]pluginapi.Dependency
+	provided  map[string][]string // services by the modules of Options.Provide
 	users     []pluginapi.User
 	callers   *callers
 	listener  *bufconn.Listener
@@ -57,9 +56,7 @@ func newCore(m *manifest.Manifest, dir string, o Options) (*core, error) {
 		callers:  &callers{manifest: m, byToken: map[string]caller{}},
 		listener: bufconn.Listen(buffer), server: grpc.NewServer(),
 	}
-	for _, dependency := range o.Dependencies {
-		c.installed[dependency.Name] = dependency
-	}
+	c.install(o)
 	registrar := &guard.Registrar{Server: c.server, Module: m, Policies: policies}
 	corev1.RegisterRegistryServer(registrar, c)
 	corev1.RegisterAuthServer(registrar, &authServer{core: c})
@@ -74,23 +71,6 @@ func newCore(m *manifest.Manifest, dir string, o Options) (*core, error) {
 
 func (c *core) declares(permission string) bool {
 	return slices.ContainsFunc(c.manifest.Permissions, func(p manifest.Permission) bool { return p.Name == permission })
-}
-
-// GetModule implements corev1.RegistryServer.
-func (c *core) GetModule(_ context.Context, req *corev1.GetModuleRequest) (*corev1.GetModuleResponse, error) {
-	name := req.GetName()
-	_, required := c.manifest.Requires.Modules[name]
-	_, optional := c.manifest.Requires.Optional[name]
-	if !required && !optional {
-		return nil, status.Errorf(codes.PermissionDenied, "module.yaml does not name %q under requires (fix: add it)", name)
-	}
-	dependency, installed := c.installed[name]
-	if !installed {
-		return &corev1.GetModuleResponse{Name: name, Reason: "not installed; name it in plugintest.Options.Dependencies"}, nil
-	}
-	return &corev1.GetModuleResponse{
-		Name: name, Version: dependency.Version, Ready: dependency.Ready, Reason: dependency.Reason,
-	}, nil
 }
 
 func (c *core) dial(uint32) (*grpc.ClientConn, error) {

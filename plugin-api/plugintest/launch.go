@@ -28,7 +28,7 @@ func (s *Server) launch(ctx context.Context, module pluginapi.Module, o Options)
 	if s.manifest, err = manifest.Load(o.Manifest); err != nil {
 		return err
 	}
-	if err := s.prepare(o); err != nil {
+	if err := s.prepare(ctx, o); err != nil {
 		return err
 	}
 	log := hclog.New(&hclog.LoggerOptions{Name: s.manifest.Name, Level: hclog.Debug, Output: s.log})
@@ -45,7 +45,7 @@ func (s *Server) launch(ctx context.Context, module pluginapi.Module, o Options)
 }
 
 // prepare makes what Init hands to the module.
-func (s *Server) prepare(o Options) (err error) {
+func (s *Server) prepare(ctx context.Context, o Options) (err error) {
 	if s.core, err = newCore(s.manifest, filepath.Dir(o.Manifest), o); err != nil {
 		return err
 	}
@@ -56,6 +56,9 @@ func (s *Server) prepare(o Options) (err error) {
 		Name: s.manifest.Name, Version: s.manifest.Version, CoreBrokerId: coreID,
 		DataSocket: filepath.Join(s.sockets, "s"), DataSecret: []byte(rand.Text()),
 	}
+	if err := s.prepareCalls(ctx, o); err != nil {
+		return err
+	}
 	if s.manifest.Grants.Database {
 		if s.database, err = databaseFor(s.manifest, o); err != nil {
 			return err
@@ -63,6 +66,24 @@ func (s *Server) prepare(o Options) (err error) {
 		s.init.Database = onTheWire(s.database.Work)
 	}
 	s.init.Config, err = encodeConfig(s.manifest, filepath.Dir(o.Manifest), o.Config)
+	return err
+}
+
+// prepareCalls makes the two sockets, as far as the manifest wants them.
+func (s *Server) prepareCalls(ctx context.Context, o Options) (err error) {
+	for name := range o.Provide {
+		if !s.manifest.DependsOn(name) || len(s.manifest.Services.Consumes) == 0 {
+			return fmt.Errorf("Options.Provide: module.yaml calls nothing of %s (fix: name it under requires, and what is called under "+
+				"services.consumes)", name)
+		}
+	}
+	if len(s.manifest.Services.Provides) > 0 {
+		s.init.ServicesSocket = filepath.Join(s.sockets, "p")
+	}
+	if len(s.manifest.Services.Consumes) > 0 {
+		s.init.CallsSocket = filepath.Join(s.sockets, "c")
+		s.calls, err = newCalls(ctx, s.core, s.init.GetCallsSocket(), o)
+	}
 	return err
 }
 
@@ -83,7 +104,7 @@ func databaseFor(m *manifest.Manifest, o Options) (*Database, error) {
 
 // migrate runs every migration; those that the database has been through do nothing.
 func (s *Server) migrate(ctx context.Context) error {
-	described, err := s.module.Describe(ctx, &modulev1.DescribeRequest{})
+	described, err := s.module.Describe(ctx, &modulev1.DescribeRequest{Consumes: s.manifest.Services.Consumed()})
 	if err != nil {
 		return err
 	}
@@ -114,6 +135,9 @@ func (s *Server) initialise(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.manifest.Runtime.StartTimeout.Std())
 	defer cancel()
 	if _, err := s.module.Init(ctx, s.init); err != nil {
+		return err
+	}
+	if err := s.compareServices(ctx); err != nil {
 		return err
 	}
 	health, err := s.module.Health(ctx, &modulev1.HealthRequest{})

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 
+	"google.golang.org/grpc"
+
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/link/mux"
@@ -39,6 +41,9 @@ type Options struct {
 	Database *Database
 	// Dependencies are what Core.Dependency answers; a module that is not among them is not installed.
 	Dependencies []pluginapi.Dependency
+	// Provide stands in for other modules: what each registers on the server answers what the module calls with Core.Module. There,
+	// too, pluginapi.CallerFrom and PrincipalFrom tell who calls. A call that module.yaml does not declare is refused.
+	Provide map[string]func(*grpc.Server)
 	// Users are what Core.Identity knows. Core.Authz decides about whoever holds a token of this Server (Principal, As).
 	Users []pluginapi.User
 }
@@ -55,7 +60,9 @@ type Server struct {
 	core     *core
 	database *Database // nil: the manifest grants none
 	log      *output
-	sockets  string // the folder of the data socket
+	sockets  string           // the folder of the data socket
+	calls    *calls           // nil: module.yaml consumes nothing
+	services *grpc.ClientConn // to what the module serves; nil: module.yaml provides nothing
 	link     *mux.Client
 	gateway  *gateway
 	front    *httptest.Server
@@ -168,6 +175,10 @@ func (s *Server) release() {
 	if s.link != nil {
 		s.link.Close()
 	}
+	if s.services != nil {
+		_ = s.services.Close()
+	}
+	s.calls.close()
 	if s.core != nil {
 		s.core.close()
 	}

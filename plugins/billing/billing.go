@@ -5,10 +5,12 @@ import (
 	"net/url"
 
 	"github.com/google/uuid"
+	"google.golang.org/grpc"
 	"gorm.io/gorm"
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/db"
+	billingv1 "github.com/platformd/platformd/proto/billing/v1"
 )
 
 // billing is the module's state. What start sets does not change afterwards, so that handlers may run concurrently.
@@ -34,7 +36,10 @@ func (b *billing) module() pluginapi.Module {
 			"cancelSubscription": b.cancelSubscription,
 			"getUsage":           b.getUsage,
 		},
-		Events:     map[string]pluginapi.EventHandler{"blog.post.created": b.countPost},
+		Events: map[string]pluginapi.EventHandler{"blog.post.created": b.countPost},
+		Services: func(s *grpc.Server) {
+			billingv1.RegisterBillingServiceServer(s, &plans{billing: b})
+		},
 		Migrations: migrations(),
 		Init:       b.start,
 		Stop:       b.stop,

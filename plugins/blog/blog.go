@@ -10,6 +10,7 @@ import (
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/db"
+	billingv1 "github.com/platformd/platformd/proto/billing/v1"
 )
 
 // config is what an operator may set under modules.overrides.blog.config; config.schema.json describes it.
@@ -19,12 +20,13 @@ type config struct {
 
 // blog is the module's state. What start sets does not change afterwards, so that handlers may run concurrently.
 type blog struct {
-	config    config
-	core      *pluginapi.Core
-	db        *gorm.DB
-	feed      *hub
-	root      string        // where the module's routes begin
-	heartbeat time.Duration // of the feed
+	config     config
+	core       *pluginapi.Core
+	db         *gorm.DB
+	feed       *hub
+	allowances *allowances
+	root       string        // where the module's routes begin
+	heartbeat  time.Duration // of the feed
 }
 
 func newBlog() *blog {
@@ -59,8 +61,11 @@ func (b *blog) start(ctx context.Context, core *pluginapi.Core) (err error) {
 		return err
 	}
 	b.core, b.root = core, "/api/v1/"+core.Name
-	b.db, err = db.Open(ctx, core)
-	return err
+	if b.db, err = db.Open(ctx, core); err != nil {
+		return err
+	}
+	b.allowances = newAllowances(b.db, billingv1.NewBillingServiceClient(core.Module("billing")))
+	return nil
 }
 
 // drain ends what would never end by itself: the feeds.

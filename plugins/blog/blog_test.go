@@ -146,5 +146,5 @@ func TestHealthIsThatOfTheDatabase(t *testing.T) {
 
 // allowed is a caller who may do everything, on the given database.
 func allowed(database *plugintest.Database) plugintest.Options {
-	return plugintest.Options{Permissions: []string{"blog.*"}, Database: database}
+	return plugintest.Options{Permissions: []string{"blog.*"}, Database: database, Provide: billingOf(&plan{limit: 10_000})}
 }

@@ -15,6 +15,7 @@ func migrations() *pluginapi.Migrations {
 	return db.Migrations(
 		db.Migration{ID: "0001_posts", Up: createPosts, Down: dropPosts},
 		db.Migration{ID: "0002_comments", Up: createComments, Down: dropComments},
+		db.Migration{ID: "0003_posts_by_author", Up: indexPostsByAuthor, Down: dropPostsByAuthor},
 	)
 }
 
@@ -55,4 +56,19 @@ func createComments(tx *gorm.DB) error {
 func dropComments(tx *gorm.DB) error {
 	type Comment struct{ ID string }
 	return tx.Migrator().DropTable(&Comment{})
+}
+
+// indexPostsByAuthor lets an author's posts be counted.
+func indexPostsByAuthor(tx *gorm.DB) error {
+	type Post struct {
+		AuthorID string `gorm:"index"`
+	}
+	return tx.Migrator().CreateIndex(&Post{}, "AuthorID")
+}
+
+func dropPostsByAuthor(tx *gorm.DB) error {
+	type Post struct {
+		AuthorID string `gorm:"index"`
+	}
+	return tx.Migrator().DropIndex(&Post{}, "AuthorID")
 }

@@ -53,18 +53,25 @@ func (b *blog) createPost(w http.ResponseWriter, r *http.Request) error {
 	}
 	author := pluginapi.PrincipalFrom(r.Context())
 	post := Post{ID: id, Title: *draft.Title, Body: *draft.Body, Author: author.Name, AuthorID: author.ID}
-	err = b.db.WithContext(r.Context()).Transaction(func(tx *gorm.DB) error {
-		if err := tx.Create(&post).Error; err != nil {
-			return err
-		}
-		return announce(tx, postCreated, &post)
-	})
-	if err != nil {
-		return fmt.Errorf("save post: %w", err)
+	if err := b.allowances.write(r.Context(), author.ID, func() error { return b.savePost(r.Context(), &post) }); err != nil {
+		return err
 	}
 	b.feed.publish(post) // after the commit: nobody hears of a post that is not there
 	w.Header().Set("Location", b.url("posts", post.ID))
 	return pluginapi.WriteJSON(w, http.StatusCreated, post)
+}
+
+func (b *blog) savePost(ctx context.Context, post *Post) error {
+	err := b.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := tx.Create(post).Error; err != nil {
+			return err
+		}
+		return announce(tx, postCreated, post)
+	})
+	if err != nil {
+		return fmt.Errorf("save post: %w", err)
+	}
+	return nil
 }
 
 func (b *blog) getPost(w http.ResponseWriter, r *http.Request) error {
@@ -111,26 +118,38 @@ func (b *blog) updatePost(w http.ResponseWriter, r *http.Request, d draft) error
 }
 
 func (b *blog) deletePost(w http.ResponseWriter, r *http.Request) error {
-	post := Post{ID: r.PathValue("id")}
-	err := b.db.WithContext(r.Context()).Transaction(func(tx *gorm.DB) error {
-		result := tx.Clauses(clause.Returning{}).Delete(&post)
-		if result.Error != nil {
-			return fmt.Errorf("delete post: %w", result.Error)
-		}
-		if result.RowsAffected == 0 {
-			return noPost(post.ID)
-		}
-		return announce(tx, postDeleted, &post)
-	})
+	id := r.PathValue("id")
+	post, err := find(b.db.WithContext(r.Context()).Select("author_id"), id)
 	if err != nil {
+		return err
+	}
+	if err := b.allowances.remove(post.AuthorID, func() error { return b.removePost(r.Context(), id) }); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-func (b *blog) findPost(ctx context.Context, id string) (post Post, err error) {
-	err = b.db.WithContext(ctx).Take(&post, "id = ?", id).Error
+func (b *blog) removePost(ctx context.Context, id string) error {
+	post := Post{ID: id}
+	return b.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		result := tx.Clauses(clause.Returning{}).Delete(&post)
+		if result.Error != nil {
+			return fmt.Errorf("delete post: %w", result.Error)
+		}
+		if result.RowsAffected == 0 {
+			return noPost(id)
+		}
+		return announce(tx, postDeleted, &post)
+	})
+}
+
+func (b *blog) findPost(ctx context.Context, id string) (Post, error) {
+	return find(b.db.WithContext(ctx), id)
+}
+
+func find(db *gorm.DB, id string) (post Post, err error) {
+	err = db.Take(&post, "id = ?", id).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return Post{}, noPost(id)
 	}

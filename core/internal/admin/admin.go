@@ -87,6 +87,9 @@ type Module struct {
 	// Requires and Optional map a module's name to the versions that will do.
 	Requires map[string]string `json:"requires"`
 	Optional map[string]string `json:"optional"`
+	// Provides are the gRPC services that it serves; Consumes those of other modules that it calls, or SERVICE/METHOD.
+	Provides []string `json:"provides"`
+	Consumes []string `json:"consumes"`
 }
 
 // Process is one live process of a module.

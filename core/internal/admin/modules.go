@@ -18,6 +18,7 @@ func normal(modules []Module) []Module {
 		m.Instances = orEmpty(m.Instances)
 		m.Permissions = orEmpty(m.Permissions)
 		m.Routes = orEmpty(m.Routes)
+		m.Provides, m.Consumes = orEmpty(m.Provides), orEmpty(m.Consumes)
 		m.Requires = orEmptyMap(m.Requires)
 		m.Optional = orEmptyMap(m.Optional)
 	}

@@ -44,23 +44,33 @@ type Ticket struct {
 // holds the bounds of the credential: the module can do no more with it than its caller. Only the core can make or read one, as
 // the key is the core's (HMAC-SHA256); replicas share it, so that each reads the tickets of all. Without a key there is none: "".
 func (s *Service) Mint(who *Identity, audience, requestID string) (ticket string, expires time.Time) {
-	now := s.now()
-	k := s.keys.set.Load().signer(purposeTicket, now)
-	if k == nil { // somebody deleted the key: no ticket is better than one that anybody could make
+	expires = s.now().Add(ticketTTL).UTC().Truncate(time.Second)
+	if ticket = s.mint(Ticket{Identity: *who, RequestID: requestID, Expires: expires}, audience); ticket == "" {
 		return "", time.Time{}
 	}
-	expires = now.Add(ticketTTL).UTC().Truncate(time.Second)
+	return ticket, expires
+}
+
+// Derive makes a ticket for another audience, by which it works on behalf of the same caller. It expires when the first one does:
+// modules that call each other must not make it last. Without a key there is none: "".
+func (s *Service) Derive(from *Ticket, audience string) string { return s.mint(*from, audience) }
+
+func (s *Service) mint(t Ticket, audience string) string {
+	k := s.keys.set.Load().signer(purposeTicket, s.now())
+	if k == nil { // somebody deleted the key: no ticket is better than one that anybody could make
+		return ""
+	}
 	p := k.scribe()
 	defer k.scribes.Put(p)
 	p.ticket = append(p.ticket[:0], ticketVersion)
 	p.ticket = append(p.ticket, k.kid...)
 	p.ticket = append(p.ticket, make([]byte, len(digest{}))...)
-	p.ticket = appendBody(p.ticket, who, audience, requestID)
-	p.ticket = binary.AppendVarint(p.ticket, expires.Unix())
+	p.ticket = appendBody(p.ticket, &t.Identity, audience, t.RequestID)
+	p.ticket = binary.AppendVarint(p.ticket, t.Expires.Unix())
 	copy(p.ticket[macAt:], p.sign(p.ticket))
 	p.text = append(p.text[:0], ticketPrefix...)
 	p.text = base64.RawURLEncoding.AppendEncode(p.text, p.ticket)
-	return string(p.text), expires
+	return string(p.text)
 }
 
 // scribe is what it takes to make or read a ticket, used again and again: tickets are made for every request.

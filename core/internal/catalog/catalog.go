@@ -145,7 +145,8 @@ func (c *Catalog) nodes() map[string]*node {
 	nodes := make(map[string]*node, len(c.Modules))
 	for _, m := range c.Modules {
 		n := &node{name: m.Manifest.Name, version: m.Manifest.Version,
-			requires: m.Manifest.Requires.Modules, optional: m.Manifest.Requires.Optional}
+			requires: m.Manifest.Requires.Modules, optional: m.Manifest.Requires.Optional,
+			provides: m.Manifest.Services.Provides, consumes: m.Manifest.Services.Consumed()}
 		if c.platform != "" {
 			n.unfit = m.Manifest.SupportsPlatform(c.platform)
 		}

@@ -15,6 +15,7 @@ type node struct {
 	name, version      string
 	requires, optional map[string]string // name → constraint on the version
 	unfit              error             // why it cannot run whatever the others are
+	provides, consumes []string          // gRPC services
 }
 
 // ordering is what the planner finds out, by the modules' names.
@@ -89,6 +90,9 @@ func (p *planner) hold(name string) []error {
 		if err := p.missing(n, dependency); err != nil {
 			reasons = append(reasons, err)
 		}
+	}
+	if len(reasons) == 0 {
+		reasons = p.unprovided(n)
 	}
 	p.reasons[name] = reasons
 	return reasons
@@ -188,6 +192,7 @@ func (p *planner) link() {
 	for _, name := range p.names() {
 		if p.plan.held[name] == nil {
 			p.plan.after[name] = p.required(name)
+			p.warnOfServices(p.nodes[name])
 		}
 	}
 	for _, name := range p.names() {

@@ -290,3 +290,45 @@ func checkHeld(t *testing.T, nodes map[string]*node, plan ordering) int {
 	}
 	return circles
 }
+
+func TestServicesThatNobodyProvides(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		lines    []string
+		provides map[string][]string
+		held     string
+		warning  string
+	}{
+		"provided":                       {[]string{"a: b", "b"}, map[string][]string{"b": {"x.X"}}, "", ""},
+		"provided by an optional module": {[]string{"a: b, ?c", "b", "c"}, map[string][]string{"c": {"x.X"}}, "", ""},
+		"provided twice":                 {[]string{"a: b, c", "b", "c"}, map[string][]string{"b": {"x.X"}, "c": {"x.X"}}, "", ""},
+		"provided by nobody": {[]string{"a: b", "b"}, nil,
+			"a calls x.X, which no module that it requires provides\nfix: install a version that provides it, or name ", ""},
+		"provided by a module that it does not require": {[]string{"a: b", "b", "c"}, map[string][]string{"c": {"x.X"}},
+			"a calls x.X, which no module that it requires provides\nfix: ", ""},
+		"an optional module is there without it": {[]string{"a: ?b", "b"}, nil, "a calls x.X, which no module", ""},
+		"an optional module is not there": {[]string{"a: b, ?c, ?d", "b"}, nil, "",
+			"a calls x.X, which no installed module that it requires provides; those calls will fail\nfix: install c, if"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			nodes := graph(t, c.lines...)
+			nodes["a"].consumes = []string{"x.X"}
+			for module, services := range c.provides {
+				nodes[module].provides = services
+			}
+			plan := order(nodes, nil)
+			if c.held == "" {
+				require.NoError(t, plan.held["a"])
+			} else {
+				require.ErrorContains(t, plan.held["a"], c.held)
+			}
+			if c.warning == "" {
+				require.Empty(t, plan.warnings["a"])
+				return
+			}
+			require.Len(t, plan.warnings["a"], 1)
+			require.ErrorContains(t, plan.warnings["a"][0], c.warning)
+		})
+	}
+}

@@ -151,15 +151,16 @@ func TestModuleGraph(t *testing.T) {
 	r := d.run(t, "module", "graph")
 	require.Equal(t, ExitOK, r.code, r.err)
 	require.Equal(t, `blog 0.3.0 (ready)
-├── billing 0.2.0 (ready) ^0.2
+├── billing 0.2.0 (ready) ^0.2, calls platformd.billing.v1.BillingService
 └── notify (missing) >=0.1 (optional)
 hello 0.1.0 (ready)
 `, r.out)
-	require.Contains(t, d.run(t, "module", "graph", "--format", "dot").out, `"blog" -> "billing" [label="^0.2", style=solid];`)
-	require.Contains(t, d.run(t, "module", "graph", "--format", "mermaid").out, `m1 -->|"^0.2"| m0`)
+	require.Contains(t, d.run(t, "module", "graph", "--format", "dot").out, `"blog" -> "billing" [label="^0.2, calls platformd.billing.v1.BillingService", style=solid];`)
+	require.Contains(t, d.run(t, "module", "graph", "--format", "mermaid").out, `m1 -->|"^0.2, calls platformd.billing.v1.BillingService"| m0`)
 	g := decode[graph](t, d.run(t, "module", "graph", "-o", "json").out)
 	require.Equal(t, []edge{
-		{From: "blog", To: "billing", Constraint: "^0.2"}, {From: "blog", To: "notify", Constraint: ">=0.1", Optional: true},
+		{From: "blog", To: "billing", Constraint: "^0.2", Services: []string{"platformd.billing.v1.BillingService"}},
+		{From: "blog", To: "notify", Constraint: ">=0.1", Optional: true, Services: []string{}},
 	}, g.Edges)
 }
 

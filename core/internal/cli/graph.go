@@ -16,9 +16,9 @@ func (a *app) moduleGraph() *cobra.Command {
 	style := "tree"
 	cmd := &cobra.Command{
 		Use:   "graph",
-		Short: "Show which module requires which",
-		Long: "Shows which module requires which. A tree begins with the modules that nothing requires; dot is for Graphviz,\n" +
-			"mermaid for Markdown.",
+		Short: "Show which module requires which, and what it calls there",
+		Long: "Shows which module requires which, and which gRPC services of it. A tree begins with the modules that nothing\n" +
+			"requires; dot is for Graphviz, mermaid for Markdown.",
 	}
 	format := &choice{value: &style, of: []string{"tree", "dot", "mermaid"}}
 	cmd.Flags().Var(format, "format", "how to draw it: tree, dot or mermaid")
@@ -50,20 +50,30 @@ type node struct {
 	State string `json:"state"`
 }
 
-// edge says that From requires To, in a version that Constraint admits.
+// edge says that From requires To, in a version that Constraint admits, and which gRPC services of To it calls.
 type edge struct {
-	From       string `json:"from"`
-	To         string `json:"to"`
-	Constraint string `json:"constraint"`
-	Optional   bool   `json:"optional"`
+	From       string   `json:"from"`
+	To         string   `json:"to"`
+	Constraint string   `json:"constraint"`
+	Optional   bool     `json:"optional"`
+	Services   []string `json:"services"`
 }
 
 func newGraph(modules []admin.Module) *graph {
 	g := &graph{Nodes: []node{}, Edges: []edge{}}
+	provides := make(map[string][]string, len(modules))
+	for _, m := range modules {
+		provides[m.Name] = m.Provides
+	}
 	for _, m := range modules {
 		g.Nodes = append(g.Nodes, node{Name: m.Name, Version: m.Version, State: m.State})
 		g.connect(m.Name, m.Requires, false)
 		g.connect(m.Name, m.Optional, true)
+		for i := range g.Edges {
+			if e := &g.Edges[i]; e.From == m.Name {
+				e.Services = called(m.Consumes, provides[e.To])
+			}
+		}
 	}
 	for _, e := range g.Edges {
 		if !slices.ContainsFunc(g.Nodes, func(n node) bool { return n.Name == e.To }) {
@@ -77,6 +87,17 @@ func (g *graph) connect(from string, to map[string]string, optional bool) {
 	for _, name := range slices.Sorted(maps.Keys(to)) {
 		g.Edges = append(g.Edges, edge{From: from, To: name, Constraint: to[name], Optional: optional})
 	}
+}
+
+// called are those of the services provided that are consumed, whole or in part.
+func called(consumes, provides []string) []string {
+	services := []string{}
+	for _, service := range provides {
+		if slices.ContainsFunc(consumes, func(one string) bool { return one == service || strings.HasPrefix(one, service+"/") }) {
+			services = append(services, service)
+		}
+	}
+	return services
 }
 
 // from returns what a module requires.
@@ -96,12 +117,19 @@ func (g *graph) label(name string) string {
 
 func isEmpty(s string) bool { return s == "" }
 
-// label is what stands at an arrow.
+// label is what stands at a branch.
 func (e edge) label() string {
 	if e.Optional {
-		return e.Constraint + " (optional)"
+		return e.Constraint + " (optional)" + e.calls()
 	}
-	return e.Constraint
+	return e.Constraint + e.calls()
+}
+
+func (e edge) calls() string {
+	if len(e.Services) == 0 {
+		return ""
+	}
+	return ", calls " + strings.Join(e.Services, ", ")
 }
 
 // tree draws the modules that nothing requires, each with what it requires below it. What was drawn already is not drawn
@@ -157,7 +185,8 @@ func (g *graph) dot(w io.Writer) error {
 		if e.Optional {
 			line = "dashed"
 		}
-		fmt.Fprintf(&out, "  %s -> %s [label=%s, style=%s];\n", quoteDOT(e.From), quoteDOT(e.To), quoteDOT(e.Constraint), line)
+		fmt.Fprintf(&out, "  %s -> %s [label=%s, style=%s];\n", quoteDOT(e.From), quoteDOT(e.To),
+			quoteDOT(e.Constraint+e.calls()), line)
 	}
 	out.WriteString("}\n")
 	_, err := io.WriteString(w, out.String())
@@ -181,7 +210,7 @@ func (g *graph) mermaid(w io.Writer) error {
 		if e.Optional {
 			arrow = "-.->"
 		}
-		fmt.Fprintf(&out, "  %s %s|%s| %s\n", ids[e.From], arrow, quoteMermaid(e.Constraint), ids[e.To])
+		fmt.Fprintf(&out, "  %s %s|%s| %s\n", ids[e.From], arrow, quoteMermaid(e.Constraint+e.calls()), ids[e.To])
 	}
 	_, err := io.WriteString(w, out.String())
 	return err

@@ -83,6 +83,8 @@ func (a *app) showModule(m admin.Module) error {
 		{"started in", started(m.StartMillis)},
 		{"requires", constraints(m.Requires)},
 		{"optional", constraints(m.Optional)},
+		{"provides", strings.Join(m.Provides, ", ")},
+		{"consumes", strings.Join(m.Consumes, ", ")},
 		{"folder", m.Dir},
 		{"executable", m.Executable},
 		{"sha256", m.SHA256},

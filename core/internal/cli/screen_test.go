@@ -80,10 +80,11 @@ func TestTree(t *testing.T) {
 	for i := range g.Edges {
 		g.Edges[i].Constraint = "*"
 	}
+	g.Edges[0].Services = []string{"b.v1.One", "b.v1.Two"}
 	var out strings.Builder
 	require.NoError(t, g.tree(&out))
 	require.Equal(t, `a (held)
-├── b (held) *
+├── b (held) *, calls b.v1.One, b.v1.Two
 │   └── d (held) *
 │       └── b (held) *, see above
 └── c (held) *

@@ -20,8 +20,9 @@ import (
 // openHost makes what modules ask of the core.
 func (d *daemon) openHost(context.Context) (err error) {
 	d.host, err = host.New(host.Deps{
-		Version: d.installedVersion, Ready: d.registry.Ready, Auth: d.auth, Identity: d.identity, Authz: d.authz, Audit: d.audit,
-		Cache: d.cache, Publish: d.bridge.Publish, Relay: d.bridge.Wake, Log: d.log.Named("host"),
+		Version: d.installedVersion, Ready: d.registry.Ready, Provides: d.provides, State: d.registry.Callable,
+		Auth: d.auth, Identity: d.identity, Authz: d.authz, Audit: d.audit, Cache: d.cache,
+		Publish: d.bridge.Publish, Relay: d.bridge.Wake, Log: d.log.Named("host"),
 	})
 	return err
 }

@@ -26,8 +26,10 @@ import (
 	"github.com/platformd/platformd/core/internal/bus"
 	"github.com/platformd/platformd/core/internal/bus/deadletter"
 	"github.com/platformd/platformd/core/internal/cache"
+	"github.com/platformd/platformd/core/internal/calls"
 	"github.com/platformd/platformd/core/internal/catalog"
 	"github.com/platformd/platformd/core/internal/config"
+	"github.com/platformd/platformd/core/internal/contracts"
 	"github.com/platformd/platformd/core/internal/gateway"
 	"github.com/platformd/platformd/core/internal/host"
 	"github.com/platformd/platformd/core/internal/identity"
@@ -93,6 +95,8 @@ type daemon struct {
 	metrics     *metrics
 	catalog     *catalog.Catalog
 	registry    *instance.Registry
+	contracts   *contracts.Book
+	calls       *calls.Calls
 	sandbox     *isolation.Sandbox // nil: modules are not isolated
 	launcher    *instance.Launcher
 	supervisor  *supervisor.Supervisor
@@ -108,8 +112,8 @@ type daemon struct {
 // open makes the parts, lowest floor first.
 func (d *daemon) open(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		d.openDataDir, d.openListener, d.openStorage, d.openCatalog, d.openPeople, d.openCache, d.openBus, d.openHost, d.openLauncher,
-		d.openSupervisor, d.openGateway, d.openControl,
+		d.openDataDir, d.openListener, d.openStorage, d.openCatalog, d.openPeople, d.openCache, d.openBus, d.openHost, d.openCalls,
+		d.openLauncher, d.openSupervisor, d.openGateway, d.openControl,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -174,6 +178,7 @@ func (d *daemon) openCatalog(context.Context) error {
 	d.catalog = found
 	d.permissions = authz.NewRegistry()
 	d.registry = instance.NewRegistry()
+	d.contracts = contracts.NewBook()
 	d.metrics = newMetrics(prometheus.NewRegistry())
 	return nil
 }

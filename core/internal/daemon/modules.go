@@ -46,6 +46,9 @@ func (d *daemon) openSupervisor(context.Context) error {
 		Migrate:  d.migrate,
 		Database: d.lend,
 		Services: d.services,
+		Calls:    d.serveCalls,
+		Agree:    d.agree,
+		Verify:   d.verify,
 		Output:   d.output,
 		Changed:  d.moduleChanged,
 		LogTail: func(module string, n int) []logs.Entry {

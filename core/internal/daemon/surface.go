@@ -140,6 +140,7 @@ func view(mod *catalog.Module, statuses map[string]supervisor.Status) admin.Modu
 		Name: m.Name, Version: m.Version, Description: m.Description, Required: m.Runtime.Required,
 		Dir: mod.Dir, Executable: mod.Executable, SHA256: mod.SHA256, Signature: "unsigned",
 		Requires: maps.Clone(m.Requires.Modules), Optional: maps.Clone(m.Requires.Optional),
+		Provides: slices.Clone(m.Services.Provides), Consumes: slices.Clone(m.Services.Consumes),
 	}
 	for _, p := range m.Permissions {
 		out.Permissions = append(out.Permissions, admin.Permission{Name: p.Name, Description: p.Description, Roles: p.Roles})

@@ -62,18 +62,24 @@ func (c *caller) denied(ctx context.Context, method string) {
 	})
 }
 
-// answer bounds a call, and keeps a panic in the core's own code from being every module's end.
+// answer bounds a call.
 func (c *caller) answer(ctx context.Context, method string, run func(context.Context) (any, error)) (answer any, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	err = c.answerStream(method, func() error { answer, err = run(ctx); return err })
+	return answer, err
+}
+
+// answerStream keeps a panic in the core's own code from being every module's end.
+func (c *caller) answerStream(method string, run func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			c.deps.Log.Error("a core service panicked", "method", method, "module", c.manifest.Name, "panic", fmt.Sprint(cause),
 				"stack", string(debug.Stack()))
-			answer, err = nil, status.Error(codes.Internal, "internal error")
+			err = status.Error(codes.Internal, "internal error")
 		}
 	}()
-	return run(ctx)
+	return run()
 }
 
 // unavailable says that something cannot be found out now; the cause is the operator's to know.

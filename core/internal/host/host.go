@@ -32,6 +32,10 @@ type Deps struct {
 	Version func(module string) string
 	// Ready returns nil if a module can be called now, else why not.
 	Ready func(module string) error
+	// Provides reports whether the manifest of an installed module provides a service.
+	Provides func(module, service string) bool
+	// State returns how many instances of a module can be called now, and what is closed when that may have changed.
+	State func(module string) (changed <-chan struct{}, instances int)
 
 	// Publish publishes events that the module's manifest lets pass, as bus.Bus does. nil: this platform has no events.
 	Publish func(ctx context.Context, events []bus.Event) []error
@@ -66,7 +70,8 @@ func New(deps Deps) (*Host, error) {
 func (h *Host) Services(m *manifest.Manifest, publishing *guard.Publishing) func(*grpc.Server) {
 	return func(server *grpc.Server) {
 		c := &caller{deps: h.deps, manifest: m}
-		g := &guard.Registrar{Server: server, Module: m, Policies: h.policies, Answer: c.answer, Denied: c.denied}
+		g := &guard.Registrar{Server: server, Module: m, Policies: h.policies, Answer: c.answer, AnswerStream: c.answerStream,
+			Denied: c.denied}
 		corev1.RegisterRegistryServer(g, &registryServer{caller: c})
 		corev1.RegisterAuthServer(g, &authServer{caller: c})
 		corev1.RegisterIdentityServer(g, &identityServer{caller: c})

@@ -41,7 +41,9 @@ func newRig(t *testing.T) *rig {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	r := &rig{t: t, deps: host.Deps{
-		Version: func(string) string { return "" }, Ready: func(string) error { return nil }, Log: hclog.NewNullLogger(),
+		Version: func(string) string { return "" }, Ready: func(string) error { return nil },
+		Provides: func(string, string) bool { return false },
+		State:    func(string) (<-chan struct{}, int) { return nil, 0 }, Log: hclog.NewNullLogger(),
 		Publish: func(context.Context, []bus.Event) []error { return nil }, Relay: func(string) {},
 	}}
 	r.open(store.Core())

@@ -3,6 +3,7 @@ package host_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,6 +55,131 @@ func TestAModuleSeesOnlyItsDependencies(t *testing.T) {
 		_, err = registry.GetModule(t.Context(), &corev1.GetModuleRequest{Name: name})
 		require.Equal(t, codes.PermissionDenied, status.Code(err), name)
 	}
+}
+
+// neighbours are modules whose state a test changes.
+type neighbours struct {
+	mu      sync.Mutex // guards the rest
+	running map[string]int
+	changed chan struct{}
+}
+
+func (n *neighbours) set(module string, instances int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.running[module] = instances
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+func (n *neighbours) state(module string) (<-chan struct{}, int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.changed, n.running[module]
+}
+
+func (n *neighbours) ready(module string) error {
+	if _, instances := n.state(module); instances == 0 {
+		return errors.New("it restarts")
+	}
+	return nil
+}
+
+// asBlog is the SDK of blog, which may call billing, old and notify, and consumes two services.
+func asBlog(t *testing.T, n *neighbours) *pluginapi.Core {
+	t.Helper()
+	r := newRig(t)
+	r.deps.Version, r.deps.State, r.deps.Ready = func(string) string { return "0.2.0" }, n.state, n.ready
+	r.deps.Provides = func(module, service string) bool { return service == "a.A" && module != "secret" }
+	conn := r.connect(&manifest.Manifest{
+		Name: "blog",
+		Requires: manifest.Requires{
+			Modules: map[string]string{"billing": "*"}, Optional: map[string]string{"also": "*"},
+		},
+		Services: manifest.Services{Consumes: []string{"a.A/One", "b.B"}},
+	})
+	return pluginapi.NewCore(pluginapi.Core{Name: "blog"}, nil, conn)
+}
+
+func TestResolve(t *testing.T) {
+	t.Parallel()
+	n := &neighbours{running: map[string]int{"secret": 1}, changed: make(chan struct{})}
+	core := asBlog(t, n)
+	found, err := core.Resolve(t.Context(), "a.A")
+	require.NoError(t, err)
+	require.Equal(t, pluginapi.Dependency{Name: "billing", Version: "0.2.0", Reason: "it restarts"}, found)
+	n.set("also", 2)
+	found, err = core.Resolve(t.Context(), "a.A")
+	require.NoError(t, err)
+	require.Equal(t, pluginapi.Dependency{Name: "also", Version: "0.2.0", Ready: true, Instances: 2}, found)
+	n.set("billing", 1)
+	found, err = core.Resolve(t.Context(), "a.A")
+	require.NoError(t, err)
+	require.Equal(t, "billing", found.Name, "the required one is preferred")
+	_, err = core.Resolve(t.Context(), "b.B")
+	require.Equal(t, codes.NotFound, status.Code(err))
+	for _, service := range []string{"c.C", "a.A/One", ""} {
+		_, err = core.Resolve(t.Context(), service)
+		require.Equal(t, codes.PermissionDenied, status.Code(err), service)
+	}
+}
+
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	n := &neighbours{running: map[string]int{}, changed: make(chan struct{})}
+	core := asBlog(t, n)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var seen []int
+	for now, err := range core.Watch(ctx, "billing") {
+		require.NoError(t, err)
+		require.Equal(t, now.Instances > 0, now.Ready)
+		seen = append(seen, now.Instances)
+		switch now.Instances {
+		case 0:
+			n.set("other", 7) // wakes it, and is not told
+			n.set("billing", 2)
+		case 2:
+			n.set("billing", 1)
+		}
+		if now.Instances == 1 {
+			break
+		}
+	}
+	require.Equal(t, []int{0, 2, 1}, seen)
+	for _, err := range core.Watch(ctx, "secret") {
+		require.Equal(t, codes.PermissionDenied, status.Code(err))
+	}
+}
+
+func TestWatchesAreBounded(t *testing.T) {
+	t.Parallel()
+	n := &neighbours{running: map[string]int{}, changed: make(chan struct{})}
+	core := asBlog(t, n)
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for range 64 {
+		begun := make(chan struct{})
+		all.Go(func() {
+			for _, err := range core.Watch(ctx, "billing") {
+				if err == nil {
+					close(begun)
+				}
+			}
+		})
+		<-begun
+	}
+	for _, err := range core.Watch(ctx, "billing") {
+		require.Equal(t, codes.ResourceExhausted, status.Code(err))
+	}
+	cancel()
+	all.Wait()
+	require.Eventually(t, func() bool {
+		for _, err := range core.Watch(t.Context(), "billing") {
+			return err == nil
+		}
+		return false
+	}, 30*time.Second, time.Millisecond, "an ended watch makes room")
 }
 
 // TestWhomAModuleAsksFor goes through the SDK's clients, as a module does.

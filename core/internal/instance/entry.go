@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// shunnedWeight is more exchanges than any instance has.
+const shunnedWeight = 1 << 32
+
 // entry is what the registry knows of one module. It is replaced, never changed.
 type entry struct {
 	instances []*Instance
@@ -62,7 +65,7 @@ func (e *entry) take(want request) (*Instance, error) {
 }
 
 // leastBusy returns the instance with the fewest exchanges, one of them by chance if there are several, or nil if none takes
-// one more.
+// one more. One that is shunned comes last.
 func (e *entry) leastBusy(place bool) (best *Instance) {
 	n := len(e.instances)
 	start := 0
@@ -75,7 +78,11 @@ func (e *entry) leastBusy(place bool) (best *Instance) {
 		if !inst.callable() || place && inst.full() {
 			continue
 		}
-		if busy := inst.inflight.Load(); best == nil || busy < least {
+		busy := inst.inflight.Load()
+		if n > 1 && inst.isShunned() {
+			busy += shunnedWeight
+		}
+		if best == nil || busy < least {
 			best, least = inst, busy
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -44,12 +45,15 @@ type Instance struct {
 	broker *plugin.GRPCBroker
 	link   atomic.Uint32 // the version that the module offers
 	data   transport
+	secret []byte            // of the data and the services socket
+	calls  *net.UnixListener // nil if the module calls no others
 
 	printed    []io.Closer // streams that go-plugin writes to
 	endings    endings
 	inflight   atomic.Int64
 	places     atomic.Int64          // those in flight that Spec.Concurrency bounds
 	queue      atomic.Pointer[queue] // of the registry that the instance is in
+	shunned    atomic.Int64          // until when others are preferred, in nanoseconds of Unix time; 0 = not
 	draining   atomic.Bool
 	drained    chan struct{} // closed when draining and nothing is in flight
 	drainOnce  sync.Once
@@ -85,7 +89,7 @@ func (i *Instance) ExitReason() string { return i.proc.exit() }
 
 // Describe asks the module what it offers, and remembers for Init how to speak with it: before Describe only HTTP/1.1 is sure.
 func (i *Instance) Describe(ctx context.Context) (*modulev1.DescribeResponse, error) {
-	answer, err := i.module.Describe(ctx, &modulev1.DescribeRequest{})
+	answer, err := i.module.Describe(ctx, &modulev1.DescribeRequest{Consumes: i.spec.Consumes})
 	i.link.Store(answer.GetLink())
 	return answer, err
 }
@@ -103,10 +107,17 @@ func (i *Instance) Handle(ctx context.Context, req *modulev1.HandleRequest) (*mo
 // Init hands the module its configuration, its data socket and its connection to the core, and returns when it can serve.
 // Of req only Name, Version, Config and Database are read.
 func (i *Instance) Init(ctx context.Context, req *modulev1.InitRequest) error {
-	secret := make([]byte, 32)
-	_, _ = rand.Read(secret) // never fails (crypto/rand, Go 1.24)
-	req.DataSecret = secret
+	i.secret = make([]byte, 32)
+	_, _ = rand.Read(i.secret) // never fails (crypto/rand, Go 1.24)
+	req.DataSecret = i.secret
 	req.DataSocket = filepath.Join(i.dir, "data.sock")
+	if i.spec.Provides {
+		req.ServicesSocket = i.servicesSocket()
+	}
+	if i.calls != nil {
+		req.CallsSocket = filepath.Join(i.dir, callsSocket)
+		go i.spec.Calls(i, i.calls) // ends with the listener
+	}
 	if i.spec.Services != nil {
 		req.CoreBrokerId = i.broker.NextId()
 		go i.serveCore(req.GetCoreBrokerId()) // ends with the broker
@@ -115,7 +126,7 @@ func (i *Instance) Init(ctx context.Context, req *modulev1.InitRequest) error {
 		return err
 	}
 	i.data = newTransport(i.link.Load(), http1.ClientConfig{
-		Socket: req.GetDataSocket(), Secret: secret, CheckPeer: checkPeer(i.PID(), i.proc.cell.UID), MaxIdle: maxIdleConns,
+		Socket: req.GetDataSocket(), Secret: i.secret, CheckPeer: checkPeer(i.PID(), i.proc.cell.UID), MaxIdle: maxIdleConns,
 		IdleTimeout: clientIdle,
 		OnAbort: func(r *http.Request, err error) {
 			i.log.Debug("cut a response half-way", "path", r.URL.Path, "error", err)
@@ -292,6 +303,9 @@ func (i *Instance) discard() {
 		<-i.proc.done
 	}
 	i.endings.run()
+	if i.calls != nil {
+		_ = i.calls.Close() // nothing was written; a second close changes nothing
+	}
 	if i.data != nil {
 		i.data.Close()
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -97,9 +98,10 @@ func (l *Launcher) newDir() (string, error) {
 // Spec is what Launch needs to know of a module.
 type Spec struct {
 	Name       string
-	Executable string // absolute path
-	Dir        string // working directory of the process, and what it may read and execute
-	Data       string // folder that it may write and keeps, made at its launch; "" = none
+	Executable string   // absolute path
+	Dir        string   // working directory of the process, and what it may read and execute
+	Data       string   // folder that it may write and keeps, made at its launch; "" = none
+	Consumes   []string // services of other modules that it calls, which Describe has it describe
 	Limits     isolation.Limits
 	Env        []string      // KEY=value; the process sees these, PATH-free, and go-plugin's own, nothing else
 	Timeout    time.Duration // for process start and handshake together
@@ -107,6 +109,10 @@ type Spec struct {
 	Concurrency int
 	// Services registers the core's gRPC services that this module may call.
 	Services func(*grpc.Server)
+	// Provides says that the module serves gRPC services to others.
+	Provides bool
+	// Calls serves the module's calls to others, whose socket it is given, until that is closed; nil if it calls none.
+	Calls func(*Instance, *net.UnixListener)
 	// Output opens one stream of what the process prints: standard error, and standard output after the handshake. Each
 	// stream is written by one goroutine, in arbitrary pieces, and closed at its end; writes must not block for long.
 	Output func() io.WriteCloser
@@ -125,21 +131,35 @@ func (l *Launcher) Launch(ctx context.Context, spec Spec) (*Instance, error) {
 	if err != nil {
 		return nil, &HostError{Err: err}
 	}
-	cell, err := l.cell(spec, dir, nil)
-	if err != nil {
+	inst := &Instance{spec: spec, dir: dir, log: l.log.With("module", spec.Name), sha256: sum, drained: make(chan struct{})}
+	if inst.proc, err = l.prepare(inst); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	proc := newProcess(l, spec, cell, dir)
-	inst := &Instance{
-		spec: spec, dir: dir, proc: proc, log: l.log.With("module", spec.Name), sha256: sum, drained: make(chan struct{}),
 	}
 	inst.streams, inst.endStreams = context.WithCancel(context.Background())
 	if err := inst.connect(ctx); err != nil {
 		inst.discard()
-		return nil, explain(ctx, proc, err)
+		return nil, explain(ctx, inst.proc, err)
 	}
 	inst.started = time.Now()
 	return inst, nil
+}
+
+// prepare makes what the process needs before it starts, in the instance's folder.
+func (l *Launcher) prepare(inst *Instance) (*process, error) {
+	if inst.spec.Calls != nil {
+		var err error
+		if inst.calls, err = listenCalls(inst.dir); err != nil {
+			return nil, &HostError{Err: err}
+		}
+	}
+	cell, err := l.cell(inst.spec, inst.dir, nil)
+	if err != nil && inst.calls != nil {
+		err = errors.Join(err, inst.calls.Close())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newProcess(l, inst.spec, cell, inst.dir), nil
 }
 
 // cell makes what surrounds the process; own are as in isolation.Spec.

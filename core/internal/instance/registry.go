@@ -130,6 +130,17 @@ func (r *Registry) State(module string) (changed <-chan struct{}, callable bool)
 	return e.changed, e.callable()
 }
 
+// Callable returns how many instances of module can be called now, and what is closed when that may have changed.
+func (r *Registry) Callable(module string) (changed <-chan struct{}, instances int) {
+	e := r.known(module)
+	for _, inst := range e.instances {
+		if inst.callable() {
+			instances++
+		}
+	}
+	return e.changed, instances
+}
+
 // AwaitGone returns when module cannot be called, and is not expected to be soon, or ctx has ended.
 func (r *Registry) AwaitGone(ctx context.Context, module string) {
 	for {

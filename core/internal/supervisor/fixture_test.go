@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ import (
 	"github.com/platformd/platformd/core/internal/supervisor"
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/manifest"
+	"github.com/platformd/platformd/plugin-api/plugintest/echo"
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
@@ -38,6 +40,7 @@ func TestMain(m *testing.M) {
 
 // subject is the module under test. A file "mode" in its folder, read at each start, says how it misbehaves.
 func subject() pluginapi.Module {
+	echo.Describe() // as if it were built to call that
 	mode := func() string {
 		content, _ := os.ReadFile("mode") // none: it behaves
 		return strings.TrimSpace(string(content))
@@ -103,6 +106,9 @@ func newBenchWith(t *testing.T, change func(*supervisor.Deps), modules ...*super
 			return &modulev1.Database{}, nil
 		},
 		Services: func(*supervisor.Module) func(*grpc.Server) { return func(*grpc.Server) {} },
+		Calls:    func(*supervisor.Module) func(*instance.Instance, *net.UnixListener) { return nil },
+		Agree:    func(*supervisor.Module, []byte) error { return nil },
+		Verify:   func(context.Context, *supervisor.Module, *instance.Instance) error { return nil },
 		Output:   func(string) io.WriteCloser { return discard{} },
 		Changed:  b.changed,
 		LogTail:  func(module string, n int) []logs.Entry { return []logs.Entry{{Module: module, Message: "the end"}} },

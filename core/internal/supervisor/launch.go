@@ -84,7 +84,7 @@ func died(inst *instance.Instance, err error) bool {
 
 func (r *runner) spec() instance.Spec {
 	spec := Spec(r.mod, r.deps.Output)
-	spec.Services = r.deps.Services(r.mod)
+	spec.Services, spec.Calls = r.deps.Services(r.mod), r.deps.Calls(r.mod)
 	return spec
 }
 
@@ -93,6 +93,7 @@ func Spec(mod *Module, output func(module string) io.WriteCloser) instance.Spec 
 	m := mod.Manifest
 	return instance.Spec{
 		Name: m.Name, Executable: mod.Executable, Dir: mod.Dir, Env: mod.Env, Data: mod.Data,
+		Provides: len(m.Services.Provides) > 0, Consumes: m.Services.Consumed(),
 		Limits: isolation.Limits{
 			Memory: int64(m.Runtime.Memory), CPU: m.Runtime.CPU, PIDs: int(m.Runtime.PIDs), OpenFiles: int(m.Runtime.OpenFiles),
 		},
@@ -126,7 +127,19 @@ func (r *runner) makeReady(ctx context.Context, inst *instance.Instance, patienc
 	if err := inst.Health(ctx); err != nil {
 		return fmt.Errorf("health: %w", err)
 	}
-	return nil
+	return r.verify(ctx, inst)
+}
+
+// verify refuses an instance that serves other gRPC services than its manifest says. That nobody answers may be over next time.
+func (r *runner) verify(ctx context.Context, inst *instance.Instance) error {
+	err := r.deps.Verify(ctx, r.mod, inst)
+	switch {
+	case err == nil:
+		return nil
+	case died(inst, err), status.Code(err) == codes.DeadlineExceeded:
+		return fmt.Errorf("services: %w", err)
+	}
+	return &permanentError{err: err}
 }
 
 func (r *runner) describe(ctx context.Context, inst *instance.Instance, patience time.Duration) (
@@ -143,6 +156,9 @@ func (r *runner) describe(ctx context.Context, inst *instance.Instance, patience
 		Subscriptions: described.GetSubscriptions(),
 	}
 	if err := r.mod.Manifest.Compare(offer); err != nil {
+		return nil, &permanentError{err: err}
+	}
+	if err := r.deps.Agree(r.mod, described.GetConsumed()); err != nil {
 		return nil, &permanentError{err: err}
 	}
 	return described, nil

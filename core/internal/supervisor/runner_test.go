@@ -1,14 +1,23 @@
 package supervisor_test
 
 import (
+	"context"
+	"errors"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/descriptorpb"
 
+	"github.com/platformd/platformd/core/internal/instance"
 	"github.com/platformd/platformd/core/internal/supervisor"
+	"github.com/platformd/platformd/plugin-api/plugintest/echo"
 )
 
 // TestEveryWayToEndIsNoticed: by the process, by the probe, and by the connection.
@@ -154,4 +163,55 @@ func TestAttachedIsNotProbed(t *testing.T) {
 	b.await("probed", func(s supervisor.Status) bool { return s.State == supervisor.Ready && s.Restarts == 1 })
 	require.Zero(t, b.status("attached").Restarts)
 	require.Equal(t, supervisor.Ready, b.status("attached").State)
+}
+
+// TestModulesThatDoNotFitTogether: what was built wrongly is not tried again, what could not be found out is.
+func TestModulesThatDoNotFitTogether(t *testing.T) {
+	t.Parallel()
+	differ := errors.New("the binary serves a.A (fix: agree)")
+	for name, deps := range map[string]func(*supervisor.Deps){
+		"calls":    func(d *supervisor.Deps) { d.Agree = func(*supervisor.Module, []byte) error { return differ } },
+		"services": func(d *supervisor.Deps) { d.Verify = verifying(differ) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBenchWith(t, deps, module(t, "subject", ""))
+			failed := b.await("subject", func(s supervisor.Status) bool { return s.State == supervisor.Failed })
+			require.Contains(t, failed.Reason, differ.Error())
+			require.Zero(t, failed.Restarts)
+			_, callable := b.registry.State("subject")
+			require.False(t, callable)
+		})
+	}
+	t.Run("unknown", func(t *testing.T) {
+		t.Parallel()
+		slow := verifying(status.Error(codes.DeadlineExceeded, "slow"), nil)
+		b := newBenchWith(t, func(d *supervisor.Deps) { d.Verify = slow }, module(t, "subject", ""))
+		require.Equal(t, 1, b.awaitReady("subject", 1).Restarts)
+	})
+}
+
+// verifying answers with each of the errors in turn, and then with the last.
+func verifying(answers ...error) func(context.Context, *supervisor.Module, *instance.Instance) error {
+	var calls atomic.Int64
+	return func(context.Context, *supervisor.Module, *instance.Instance) error {
+		return answers[min(int(calls.Add(1)), len(answers))-1]
+	}
+}
+
+// TestAModuleIsAskedWhatItCalls: what it answers is judged before it is initialised.
+func TestAModuleIsAskedWhatItCalls(t *testing.T) {
+	t.Parallel()
+	consumed := make(chan []byte, 1)
+	mod := module(t, "subject", "services: { consumes: ["+echo.Service+"] }\nrequires: { optional: { other: \"*\" } }\n")
+	b := newBenchWith(t, func(d *supervisor.Deps) {
+		d.Agree = func(mod *supervisor.Module, said []byte) error {
+			consumed <- said
+			return nil
+		}
+	}, mod)
+	b.awaitReady("subject", 1)
+	set := &descriptorpb.FileDescriptorSet{}
+	require.NoError(t, proto.Unmarshal(<-consumed, set))
+	require.Equal(t, "platformd/echo/v1/echo.proto", set.GetFile()[1].GetName())
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"io"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -44,6 +45,13 @@ type Deps struct {
 	Database func(ctx context.Context, mod *Module, inst *instance.Instance) (*modulev1.Database, error)
 	// Services returns what the module may ask of the core.
 	Services func(mod *Module) func(*grpc.Server)
+	// Calls returns what serves the module's calls to other modules, as instance.Spec.Calls; nil if it makes none.
+	Calls func(mod *Module) func(*instance.Instance, *net.UnixListener)
+	// Agree returns an error if the module was built to call others in another form than theirs, so that it must not start; consumed
+	// is what it says of that (DescribeResponse.consumed).
+	Agree func(mod *Module, consumed []byte) error
+	// Verify returns an error if an instance that is otherwise ready does not serve the gRPC services of its manifest.
+	Verify func(ctx context.Context, mod *Module, inst *instance.Instance) error
 	// Output opens one stream of what the module prints.
 	Output func(module string) io.WriteCloser
 	// Changed is told of every change of a module's status, in order per module; it must not block.

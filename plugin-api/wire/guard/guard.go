@@ -77,12 +77,13 @@ type Registrar struct {
 	Policies map[string]*corev1.Policy
 	// Answer runs a method that is granted; nil runs it as it is.
 	Answer func(ctx context.Context, method string, run func(context.Context) (any, error)) (any, error)
+	// AnswerStream does it for a stream, which may last.
+	AnswerStream func(method string, run func() error) error
 	// Denied hears of each method that is not; nil tells nobody.
 	Denied func(ctx context.Context, method string)
 }
 
-// RegisterService implements grpc.ServiceRegistrar. What has no policy could not be judged, so it is not served at all; nor are
-// streams, which no policy speaks of yet.
+// RegisterService implements grpc.ServiceRegistrar. What has no policy could not be judged, so it is not served at all.
 func (g *Registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	guarded := *desc
 	guarded.Methods, guarded.Streams = nil, nil
@@ -93,6 +94,13 @@ func (g *Registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
 			guarded.Methods = append(guarded.Methods, method)
 		}
 	}
+	for _, stream := range desc.Streams {
+		name := "/" + desc.ServiceName + "/" + stream.StreamName
+		if policy := g.Policies[name]; policy != nil {
+			stream.Handler = g.guardedStream(policy, name, stream.Handler)
+			guarded.Streams = append(guarded.Streams, stream)
+		}
+	}
 	g.Server.RegisterService(&guarded, impl)
 }
 
@@ -101,12 +109,8 @@ type handler = func(srv any, ctx context.Context, dec func(any) error, intercept
 
 func (g *Registrar) guarded(policy *corev1.Policy, method string, next handler) handler {
 	return func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-		if !policy.GetOpen() && !g.Module.Grants.Holds(policy.GetGrant(), policy.GetAccess()) {
-			if g.Denied != nil {
-				g.Denied(ctx, method)
-			}
-			return nil, status.Errorf(codes.PermissionDenied, "module %s may not call %s (fix: write %s in its module.yaml)",
-				g.Module.Name, strings.TrimPrefix(method, "/"), wanted(policy))
+		if err := g.judge(ctx, policy, method); err != nil {
+			return nil, err
 		}
 		run := func(ctx context.Context) (any, error) { return next(srv, ctx, dec, interceptor) }
 		if g.Answer != nil {
@@ -114,4 +118,28 @@ func (g *Registrar) guarded(policy *corev1.Policy, method string, next handler) 
 		}
 		return run(ctx)
 	}
+}
+
+func (g *Registrar) guardedStream(policy *corev1.Policy, method string, next grpc.StreamHandler) grpc.StreamHandler {
+	return func(srv any, stream grpc.ServerStream) error {
+		if err := g.judge(stream.Context(), policy, method); err != nil {
+			return err
+		}
+		run := func() error { return next(srv, stream) }
+		if g.AnswerStream != nil {
+			return g.AnswerStream(method, run)
+		}
+		return run()
+	}
+}
+
+func (g *Registrar) judge(ctx context.Context, policy *corev1.Policy, method string) error {
+	if policy.GetOpen() || g.Module.Grants.Holds(policy.GetGrant(), policy.GetAccess()) {
+		return nil
+	}
+	if g.Denied != nil {
+		g.Denied(ctx, method)
+	}
+	return status.Errorf(codes.PermissionDenied, "module %s may not call %s (fix: write %s in its module.yaml)",
+		g.Module.Name, strings.TrimPrefix(method, "/"), wanted(policy))
 }

@@ -139,6 +139,201 @@ func (x *GetModuleResponse) GetReason() string {
 	return ""
 }
 
+type ResolveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Full name of the service, such as "platformd.billing.v1.BillingService".
+	Service       string `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveRequest) Reset() {
+	*x = ResolveRequest{}
+	mi := &file_platform_core_v1_registry_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveRequest) ProtoMessage() {}
+
+func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_core_v1_registry_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveRequest.ProtoReflect.Descriptor instead.
+func (*ResolveRequest) Descriptor() ([]byte, []int) {
+	return file_platform_core_v1_registry_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ResolveRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+type ResolveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The module that provides it.
+	Module *GetModuleResponse `protobuf:"bytes,1,opt,name=module,proto3" json:"module,omitempty"`
+	// How many instances of it can be called now.
+	Instances     uint32 `protobuf:"varint,2,opt,name=instances,proto3" json:"instances,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveResponse) Reset() {
+	*x = ResolveResponse{}
+	mi := &file_platform_core_v1_registry_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveResponse) ProtoMessage() {}
+
+func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_core_v1_registry_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveResponse.ProtoReflect.Descriptor instead.
+func (*ResolveResponse) Descriptor() ([]byte, []int) {
+	return file_platform_core_v1_registry_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ResolveResponse) GetModule() *GetModuleResponse {
+	if x != nil {
+		return x.Module
+	}
+	return nil
+}
+
+func (x *ResolveResponse) GetInstances() uint32 {
+	if x != nil {
+		return x.Instances
+	}
+	return 0
+}
+
+type WatchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_platform_core_v1_registry_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_core_v1_registry_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_platform_core_v1_registry_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *WatchRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type WatchResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Module        *GetModuleResponse     `protobuf:"bytes,1,opt,name=module,proto3" json:"module,omitempty"`
+	Instances     uint32                 `protobuf:"varint,2,opt,name=instances,proto3" json:"instances,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_platform_core_v1_registry_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchResponse) ProtoMessage() {}
+
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_core_v1_registry_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_platform_core_v1_registry_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *WatchResponse) GetModule() *GetModuleResponse {
+	if x != nil {
+		return x.Module
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetInstances() uint32 {
+	if x != nil {
+		return x.Instances
+	}
+	return 0
+}
+
 var File_platform_core_v1_registry_proto protoreflect.FileDescriptor
 
 const file_platform_core_v1_registry_proto_rawDesc = "" +
@@ -150,9 +345,21 @@ const file_platform_core_v1_registry_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
 	"\x05ready\x18\x03 \x01(\bR\x05ready\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason2h\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"*\n" +
+	"\x0eResolveRequest\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\"l\n" +
+	"\x0fResolveResponse\x12;\n" +
+	"\x06module\x18\x01 \x01(\v2#.platform.core.v1.GetModuleResponseR\x06module\x12\x1c\n" +
+	"\tinstances\x18\x02 \x01(\rR\tinstances\"\"\n" +
+	"\fWatchRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"j\n" +
+	"\rWatchResponse\x12;\n" +
+	"\x06module\x18\x01 \x01(\v2#.platform.core.v1.GetModuleResponseR\x06module\x12\x1c\n" +
+	"\tinstances\x18\x02 \x01(\rR\tinstances2\x94\x02\n" +
 	"\bRegistry\x12\\\n" +
-	"\tGetModule\x12\".platform.core.v1.GetModuleRequest\x1a#.platform.core.v1.GetModuleResponse\"\x06\xfa\xe3\x18\x02\x18\x01B>Z<github.com/platformd/platformd/proto/platform/core/v1;corev1b\x06proto3"
+	"\tGetModule\x12\".platform.core.v1.GetModuleRequest\x1a#.platform.core.v1.GetModuleResponse\"\x06\xfa\xe3\x18\x02\x18\x01\x12V\n" +
+	"\aResolve\x12 .platform.core.v1.ResolveRequest\x1a!.platform.core.v1.ResolveResponse\"\x06\xfa\xe3\x18\x02\x18\x01\x12R\n" +
+	"\x05Watch\x12\x1e.platform.core.v1.WatchRequest\x1a\x1f.platform.core.v1.WatchResponse\"\x06\xfa\xe3\x18\x02\x18\x010\x01B>Z<github.com/platformd/platformd/proto/platform/core/v1;corev1b\x06proto3"
 
 var (
 	file_platform_core_v1_registry_proto_rawDescOnce sync.Once
@@ -166,19 +373,29 @@ func file_platform_core_v1_registry_proto_rawDescGZIP() []byte {
 	return file_platform_core_v1_registry_proto_rawDescData
 }
 
-var file_platform_core_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_platform_core_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_platform_core_v1_registry_proto_goTypes = []any{
 	(*GetModuleRequest)(nil),  // 0: platform.core.v1.GetModuleRequest
 	(*GetModuleResponse)(nil), // 1: platform.core.v1.GetModuleResponse
+	(*ResolveRequest)(nil),    // 2: platform.core.v1.ResolveRequest
+	(*ResolveResponse)(nil),   // 3: platform.core.v1.ResolveResponse
+	(*WatchRequest)(nil),      // 4: platform.core.v1.WatchRequest
+	(*WatchResponse)(nil),     // 5: platform.core.v1.WatchResponse
 }
 var file_platform_core_v1_registry_proto_depIdxs = []int32{
-	0, // 0: platform.core.v1.Registry.GetModule:input_type -> platform.core.v1.GetModuleRequest
-	1, // 1: platform.core.v1.Registry.GetModule:output_type -> platform.core.v1.GetModuleResponse
-	1, // [1:2] is the sub-list for method output_type
-	0, // [0:1] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	1, // 0: platform.core.v1.ResolveResponse.module:type_name -> platform.core.v1.GetModuleResponse
+	1, // 1: platform.core.v1.WatchResponse.module:type_name -> platform.core.v1.GetModuleResponse
+	0, // 2: platform.core.v1.Registry.GetModule:input_type -> platform.core.v1.GetModuleRequest
+	2, // 3: platform.core.v1.Registry.Resolve:input_type -> platform.core.v1.ResolveRequest
+	4, // 4: platform.core.v1.Registry.Watch:input_type -> platform.core.v1.WatchRequest
+	1, // 5: platform.core.v1.Registry.GetModule:output_type -> platform.core.v1.GetModuleResponse
+	3, // 6: platform.core.v1.Registry.Resolve:output_type -> platform.core.v1.ResolveResponse
+	5, // 7: platform.core.v1.Registry.Watch:output_type -> platform.core.v1.WatchResponse
+	5, // [5:8] is the sub-list for method output_type
+	2, // [2:5] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_platform_core_v1_registry_proto_init() }
@@ -193,7 +410,7 @@ func file_platform_core_v1_registry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_platform_core_v1_registry_proto_rawDesc), len(file_platform_core_v1_registry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,8 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Registry_GetModule_FullMethodName = "/platform.core.v1.Registry/GetModule"
+	Registry_Resolve_FullMethodName   = "/platform.core.v1.Registry/Resolve"
+	Registry_Watch_FullMethodName     = "/platform.core.v1.Registry/Watch"
 )
 
 // RegistryClient is the client API for Registry service.
@@ -34,6 +36,12 @@ type RegistryClient interface {
 	// GetModule describes a module that the caller's manifest requires, or uses optionally.
 	// Errors: PERMISSION_DENIED if the manifest names no such dependency.
 	GetModule(ctx context.Context, in *GetModuleRequest, opts ...grpc.CallOption) (*GetModuleResponse, error)
+	// Resolve says which module provides a service that the caller's manifest consumes, and whether it can be called now.
+	// Errors: PERMISSION_DENIED if the manifest does not consume it, NOT_FOUND if no installed module provides it.
+	Resolve(ctx context.Context, in *ResolveRequest, opts ...grpc.CallOption) (*ResolveResponse, error)
+	// Watch sends the state of a module that the caller's manifest names under requires: at once, and after each change.
+	// Errors: PERMISSION_DENIED if the manifest names no such dependency.
+	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 }
 
 type registryClient struct {
@@ -54,6 +62,35 @@ func (c *registryClient) GetModule(ctx context.Context, in *GetModuleRequest, op
 	return out, nil
 }
 
+func (c *registryClient) Resolve(ctx context.Context, in *ResolveRequest, opts ...grpc.CallOption) (*ResolveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResolveResponse)
+	err := c.cc.Invoke(ctx, Registry_Resolve_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *registryClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Registry_ServiceDesc.Streams[0], Registry_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRequest, WatchResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Registry_WatchClient = grpc.ServerStreamingClient[WatchResponse]
+
 // RegistryServer is the server API for Registry service.
 // All implementations must embed UnimplementedRegistryServer
 // for forward compatibility.
@@ -63,6 +100,12 @@ type RegistryServer interface {
 	// GetModule describes a module that the caller's manifest requires, or uses optionally.
 	// Errors: PERMISSION_DENIED if the manifest names no such dependency.
 	GetModule(context.Context, *GetModuleRequest) (*GetModuleResponse, error)
+	// Resolve says which module provides a service that the caller's manifest consumes, and whether it can be called now.
+	// Errors: PERMISSION_DENIED if the manifest does not consume it, NOT_FOUND if no installed module provides it.
+	Resolve(context.Context, *ResolveRequest) (*ResolveResponse, error)
+	// Watch sends the state of a module that the caller's manifest names under requires: at once, and after each change.
+	// Errors: PERMISSION_DENIED if the manifest names no such dependency.
+	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	mustEmbedUnimplementedRegistryServer()
 }
 
@@ -75,6 +118,12 @@ type UnimplementedRegistryServer struct{}
 
 func (UnimplementedRegistryServer) GetModule(context.Context, *GetModuleRequest) (*GetModuleResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetModule not implemented")
+}
+func (UnimplementedRegistryServer) Resolve(context.Context, *ResolveRequest) (*ResolveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Resolve not implemented")
+}
+func (UnimplementedRegistryServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
 }
 func (UnimplementedRegistryServer) mustEmbedUnimplementedRegistryServer() {}
 func (UnimplementedRegistryServer) testEmbeddedByValue()                  {}
@@ -115,6 +164,35 @@ func _Registry_GetModule_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Registry_Resolve_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResolveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RegistryServer).Resolve(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Registry_Resolve_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RegistryServer).Resolve(ctx, req.(*ResolveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Registry_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RegistryServer).Watch(m, &grpc.GenericServerStream[WatchRequest, WatchResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Registry_WatchServer = grpc.ServerStreamingServer[WatchResponse]
+
 // Registry_ServiceDesc is the grpc.ServiceDesc for Registry service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -126,7 +204,17 @@ var Registry_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "GetModule",
 			Handler:    _Registry_GetModule_Handler,
 		},
+		{
+			MethodName: "Resolve",
+			Handler:    _Registry_Resolve_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Watch",
+			Handler:       _Registry_Watch_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "platform/core/v1/registry.proto",
 }

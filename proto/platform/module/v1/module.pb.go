@@ -74,7 +74,9 @@ func (Direction) EnumDescriptor() ([]byte, []int) {
 }
 
 type DescribeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Services of other modules that the manifest consumes, by full name, such as "platformd.billing.v1.BillingService".
+	Consumes      []string `protobuf:"bytes,1,rep,name=consumes,proto3" json:"consumes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -109,6 +111,13 @@ func (*DescribeRequest) Descriptor() ([]byte, []int) {
 	return file_platform_module_v1_module_proto_rawDescGZIP(), []int{0}
 }
 
+func (x *DescribeRequest) GetConsumes() []string {
+	if x != nil {
+		return x.Consumes
+	}
+	return nil
+}
+
 type DescribeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Route ids the module has a handler for, sorted.
@@ -123,6 +132,9 @@ type DescribeResponse struct {
 	Link uint32 `protobuf:"varint,5,opt,name=link,proto3" json:"link,omitempty"`
 	// Patterns of the manifest's events.subscribes that the module has a handler for, sorted.
 	Subscriptions []string `protobuf:"bytes,6,rep,name=subscriptions,proto3" json:"subscriptions,omitempty"`
+	// A google.protobuf.FileDescriptorSet, serialized, that describes DescribeRequest.consumes as the module was built against them,
+	// with all that their files import. Empty if the module cannot tell: then what it needs is not compared with what is provided.
+	Consumed      []byte `protobuf:"bytes,7,opt,name=consumed,proto3" json:"consumed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -195,6 +207,13 @@ func (x *DescribeResponse) GetLink() uint32 {
 func (x *DescribeResponse) GetSubscriptions() []string {
 	if x != nil {
 		return x.Subscriptions
+	}
+	return nil
+}
+
+func (x *DescribeResponse) GetConsumed() []byte {
+	if x != nil {
+		return x.Consumed
 	}
 	return nil
 }
@@ -430,9 +449,16 @@ type InitRequest struct {
 	// What every exchange on the data socket must present.
 	DataSecret []byte `protobuf:"bytes,6,opt,name=data_secret,json=dataSecret,proto3" json:"data_secret,omitempty"`
 	// go-plugin broker id of the connection to the core's services; 0 if there is none.
-	CoreBrokerId  uint32 `protobuf:"varint,7,opt,name=core_broker_id,json=coreBrokerId,proto3" json:"core_broker_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	CoreBrokerId uint32 `protobuf:"varint,7,opt,name=core_broker_id,json=coreBrokerId,proto3" json:"core_broker_id,omitempty"`
+	// Where the module calls other modules: a unix socket on which the core speaks gRPC without TLS, and passes each call on. A call
+	// names the module that it is for in the metadata "platformd-module". Empty if the manifest consumes no services.
+	CallsSocket string `protobuf:"bytes,8,opt,name=calls_socket,json=callsSocket,proto3" json:"calls_socket,omitempty"`
+	// Where the module serves services.provides of its manifest, and gRPC's reflection (grpc.reflection.v1): the path of a unix
+	// socket inside its private runtime directory, with gRPC without TLS. The socket must be there when Init returns. Every call
+	// presents data_secret, base64url without padding, in the metadata "platformd-secret". Empty if the manifest provides none.
+	ServicesSocket string `protobuf:"bytes,9,opt,name=services_socket,json=servicesSocket,proto3" json:"services_socket,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *InitRequest) Reset() {
@@ -512,6 +538,20 @@ func (x *InitRequest) GetCoreBrokerId() uint32 {
 		return x.CoreBrokerId
 	}
 	return 0
+}
+
+func (x *InitRequest) GetCallsSocket() string {
+	if x != nil {
+		return x.CallsSocket
+	}
+	return ""
+}
+
+func (x *InitRequest) GetServicesSocket() string {
+	if x != nil {
+		return x.ServicesSocket
+	}
+	return ""
 }
 
 type InitResponse struct {
@@ -851,8 +891,9 @@ var File_platform_module_v1_module_proto protoreflect.FileDescriptor
 
 const file_platform_module_v1_module_proto_rawDesc = "" +
 	"\n" +
-	"\x1fplatform/module/v1/module.proto\x12\x12platform.module.v1\"\x11\n" +
-	"\x0fDescribeRequest\"\xac\x01\n" +
+	"\x1fplatform/module/v1/module.proto\x12\x12platform.module.v1\"-\n" +
+	"\x0fDescribeRequest\x12\x1a\n" +
+	"\bconsumes\x18\x01 \x03(\tR\bconsumes\"\xc8\x01\n" +
 	"\x10DescribeResponse\x12\x16\n" +
 	"\x06routes\x18\x01 \x03(\tR\x06routes\x12\x14\n" +
 	"\x05mount\x18\x02 \x01(\bR\x05mount\x12\x1e\n" +
@@ -861,7 +902,8 @@ const file_platform_module_v1_module_proto_rawDesc = "" +
 	"migrations\x12\x10\n" +
 	"\x03sdk\x18\x04 \x01(\tR\x03sdk\x12\x12\n" +
 	"\x04link\x18\x05 \x01(\rR\x04link\x12$\n" +
-	"\rsubscriptions\x18\x06 \x03(\tR\rsubscriptions\"\xd7\x01\n" +
+	"\rsubscriptions\x18\x06 \x03(\tR\rsubscriptions\x12\x1a\n" +
+	"\bconsumed\x18\a \x01(\fR\bconsumed\"\xd7\x01\n" +
 	"\bDatabase\x12\x16\n" +
 	"\x06driver\x18\x01 \x01(\tR\x06driver\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12!\n" +
@@ -878,7 +920,7 @@ const file_platform_module_v1_module_proto_rawDesc = "" +
 	"\x0fMigrateResponse\x12\x1e\n" +
 	"\n" +
 	"statements\x18\x01 \x03(\tR\n" +
-	"statements\"\xf5\x01\n" +
+	"statements\"\xc1\x02\n" +
 	"\vInitRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -888,7 +930,9 @@ const file_platform_module_v1_module_proto_rawDesc = "" +
 	"dataSocket\x12\x1f\n" +
 	"\vdata_secret\x18\x06 \x01(\fR\n" +
 	"dataSecret\x12$\n" +
-	"\x0ecore_broker_id\x18\a \x01(\rR\fcoreBrokerId\"\x0e\n" +
+	"\x0ecore_broker_id\x18\a \x01(\rR\fcoreBrokerId\x12!\n" +
+	"\fcalls_socket\x18\b \x01(\tR\vcallsSocket\x12'\n" +
+	"\x0fservices_socket\x18\t \x01(\tR\x0eservicesSocket\"\x0e\n" +
 	"\fInitResponse\"\x0f\n" +
 	"\rHealthRequest\"*\n" +
 	"\x0eHealthResponse\x12\x18\n" +

@@ -1,0 +1,360 @@
+package calls
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/platformd/platformd/core/internal/audit"
+	"github.com/platformd/platformd/core/internal/auth"
+	"github.com/platformd/platformd/core/internal/contracts"
+	"github.com/platformd/platformd/core/internal/instance"
+	"github.com/platformd/platformd/core/internal/passthrough"
+)
+
+const (
+	// maxTries bounds how often one call is sent.
+	maxTries = 8
+	// noticeEnd is how long after a broken connection the end of its process is expected: a killed process closes its sockets
+	// a moment before it can be waited for, and on a busy machine that moment is long.
+	noticeEnd = time.Second
+	// firstPause is how long before a call is sent again to a process that lives; it doubles.
+	firstPause = 5 * time.Millisecond
+)
+
+// exchange is one call on its way. What read and judge found does not change; of the rest, only one goroutine at a time decides
+// about the call.
+type exchange struct {
+	caller *caller
+	call   *passthrough.Call
+	pair   *pair
+
+	service, method, module string
+	modules, tickets        int
+	shown, forged, trace    string
+	ticket                  *auth.Ticket // nil: the module calls of its own accord
+	timeout                 time.Duration
+	timeoutText             string
+
+	kind     contracts.Method
+	known    bool        // kind is
+	endless  bool        // the call has no time
+	deadline time.Time   // of a call that is not endless
+	tries    int         // that broke
+	failed   atomic.Bool // an attempt broke though its process lives
+}
+
+// begin is the usual case: an instance is there, and nothing has to be waited for.
+func (e *exchange) begin() passthrough.Next {
+	kind, known := e.deps().Method(e.module, e.call.Path)
+	if known {
+		if refused := e.settle(kind); refused != nil {
+			return passthrough.Next{Code: refused.code, Message: refused.message}
+		}
+		if next, ok := e.sendAtOnce(); ok {
+			return next
+		}
+	}
+	e.later(func(ctx context.Context) passthrough.Next { return e.search(ctx) })
+	return passthrough.Next{Later: true}
+}
+
+// sendAtOnce reports false if there is something to wait for.
+func (e *exchange) sendAtOnce() (passthrough.Next, bool) {
+	if !e.pair.places.TryAcquirePermit() {
+		return e.pair.full(), true
+	}
+	inst, err := e.acquire(context.Background(), 0)
+	if err == nil {
+		if k := e.caller.calls.callee(inst); k != nil {
+			if client := k.current(); client != nil {
+				return e.send(k, client), true
+			}
+		}
+		e.release(inst)
+	}
+	e.pair.places.ReleasePermit()
+	return passthrough.Next{}, false
+}
+
+func (e *exchange) deps() *Deps { return &e.caller.calls.deps }
+
+// settle fixes what depends on the kind of the method. Streams may be without end, a call with one answer may not.
+func (e *exchange) settle(kind contracts.Method) *refusal {
+	if err := e.deps().Fits(e.caller.manifest.Name, e.module, e.call.Path); err != nil {
+		return &refusal{code: codes.FailedPrecondition, message: err.Error()}
+	}
+	e.kind, e.known = kind, true
+	if !kind.ReadOnly {
+		e.deps().Record(e.entry(audit.Allowed, nil))
+	}
+	timeout := e.timeout
+	if !kind.ClientStreams && !kind.ServerStreams {
+		if timeout == 0 {
+			timeout = e.deps().Timeout
+		}
+		timeout = min(timeout, maxTimeout)
+	}
+	if e.endless = timeout == 0; e.endless {
+		return nil
+	}
+	e.deadline = e.call.Began.Add(timeout)
+	if timeout != e.timeout {
+		e.timeoutText = passthrough.FormatTimeout(timeout)
+	}
+	e.call.Expire(time.Until(e.deadline) + grace)
+	return nil
+}
+
+func (e *exchange) acquire(ctx context.Context, hold time.Duration) (*instance.Instance, error) {
+	if e.endless {
+		return e.deps().Instances.AcquireStream(ctx, e.module, hold)
+	}
+	return e.deps().Instances.Acquire(ctx, e.module, hold)
+}
+
+func (e *exchange) release(inst *instance.Instance) {
+	if e.endless {
+		inst.ReleaseStream()
+		return
+	}
+	inst.Release()
+}
+
+// send has the call forwarded to an instance that is acquired, in a place of the pair's.
+func (e *exchange) send(k *callee, client *passthrough.Client) passthrough.Next {
+	timeout := e.timeoutText
+	if left := time.Until(e.deadline); !e.endless && (e.tries > 0 || time.Since(e.call.Began) > time.Millisecond) {
+		timeout = passthrough.FormatTimeout(max(left, time.Millisecond))
+	}
+	tried := k.plain
+	if e.endless {
+		tried = &attempt{to: k, stop: k.inst.OnDrain(func() {
+			e.call.Interrupt(codes.Unavailable, fmt.Sprintf("module %s is stopping", e.module))
+		})}
+	}
+	return passthrough.Next{To: client, Header: e.header(k.secret, timeout), Attempt: tried}
+}
+
+// later decides on a goroutine of its own, which ends with the call at the latest.
+func (e *exchange) later(decide func(context.Context) passthrough.Next) {
+	e.caller.calls.waiting.Go(func() {
+		ctx := e.call.Context()
+		if e.known && !e.endless {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadline(ctx, e.deadline)
+			defer cancel()
+		}
+		e.call.Go(decide(ctx))
+	})
+}
+
+// search waits for an instance, as long as one is coming and the time to hold the call is not over.
+func (e *exchange) search(ctx context.Context) passthrough.Next {
+	end := time.Now().Add(e.deps().Hold)
+	if next, ok := e.await(ctx, e.deps().Hold); !ok {
+		return next
+	}
+	if err := e.pair.places.AcquirePermitWithMaxWait(ctx, surge); err != nil {
+		if ctx.Err() != nil {
+			return e.unavailable(ctx.Err())
+		}
+		return e.pair.full()
+	}
+	next, sent := e.find(ctx, time.Until(end))
+	if !sent {
+		e.pair.places.ReleasePermit()
+	}
+	return next
+}
+
+// find sends the call to an instance. It reports false if that could not be.
+func (e *exchange) find(ctx context.Context, hold time.Duration) (next passthrough.Next, sent bool) {
+	inst, err := e.acquire(ctx, hold)
+	if err != nil {
+		return e.unavailable(err), false
+	}
+	k := e.caller.calls.callee(inst)
+	if k == nil { // it has just ended
+		e.release(inst)
+		return e.astray(nil), false
+	}
+	client, err := k.connect(ctx)
+	if err != nil {
+		e.release(inst)
+		e.deps().Log.Debug("a call found no connection", "caller", e.caller.manifest.Name, "callee", e.module, "error", err)
+		return e.astray(k), false
+	}
+	return e.send(k, client), true
+}
+
+// astray has the call sent again that has not come anywhere.
+func (e *exchange) astray(k *callee) passthrough.Next {
+	e.later(func(ctx context.Context) passthrough.Next {
+		return e.again(ctx, passthrough.Break{Lost: true, Unprocessed: true, Kept: true}, k)
+	})
+	return passthrough.Next{Later: true}
+}
+
+// await waits until the module can be called, and for what it serves if it has not said so yet.
+func (e *exchange) await(ctx context.Context, hold time.Duration) (next passthrough.Next, ok bool) {
+	if !e.known {
+		return e.learn(ctx, hold)
+	}
+	if err := e.deps().Instances.Await(ctx, e.module, hold); err != nil {
+		return e.unavailable(err), false
+	}
+	return passthrough.Next{}, true
+}
+
+// learn waits for the module to say for the first time what it serves.
+func (e *exchange) learn(ctx context.Context, hold time.Duration) (next passthrough.Next, ok bool) {
+	if e.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, e.call.Began.Add(e.timeout))
+		defer cancel()
+	}
+	if err := e.deps().Instances.Await(ctx, e.module, hold); err != nil {
+		return e.unavailable(err), false
+	}
+	kind, known := e.deps().Method(e.module, e.call.Path)
+	if !known {
+		return passthrough.Next{Code: codes.Unimplemented, Message: fmt.Sprintf("module %s has no method %s", e.module, e.call.Path)}, false
+	}
+	if refused := e.settle(kind); refused != nil {
+		return passthrough.Next{Code: refused.code, Message: refused.message}, false
+	}
+	return passthrough.Next{}, true
+}
+
+// unavailable says why there is no instance.
+func (e *exchange) unavailable(err error) passthrough.Next {
+	var full *instance.OverloadedError
+	switch {
+	case errors.As(err, &full):
+		return passthrough.Next{Code: codes.ResourceExhausted, Message: err.Error()}
+	case errors.Is(err, context.DeadlineExceeded):
+		return passthrough.Next{Code: codes.DeadlineExceeded, Message: fmt.Sprintf("module %s was waited for until the call's time was over", e.module)}
+	case errors.Is(err, context.Canceled):
+		return passthrough.Next{Code: codes.Canceled, Message: "the call is over"}
+	}
+	return passthrough.Next{Code: codes.Unavailable, Message: err.Error()}
+}
+
+// broken decides about a call whose attempt broke before anything of the answer came.
+func (e *exchange) broken(tried any, why passthrough.Break) passthrough.Next {
+	a, ok := tried.(*attempt)
+	if !ok {
+		return passthrough.Next{Code: codes.Internal, Message: "internal error"}
+	}
+	a.release()
+	e.pair.places.ReleasePermit()
+	if why.Over {
+		return passthrough.Next{Later: true}
+	}
+	if !e.repeatable(why) {
+		return e.giveUp(why, a.to)
+	}
+	e.later(func(ctx context.Context) passthrough.Next { return e.again(ctx, why, a.to) })
+	return passthrough.Next{Later: true}
+}
+
+// repeatable tells whether another attempt can do no harm: the callee has not begun, or says that it does not mind.
+func (e *exchange) repeatable(why passthrough.Break) bool {
+	return why.Kept && (why.Unprocessed || why.Lost && e.kind.Idempotent)
+}
+
+// again makes another attempt, once it makes sense; k is the instance in which the last one broke, if it is known. The budget is
+// for the load of a process that lives: the next one has had none yet, nor has one that the call never came to.
+func (e *exchange) again(ctx context.Context, why passthrough.Break, k *callee) passthrough.Next {
+	if e.tries++; e.tries >= maxTries {
+		return e.giveUp(why, k)
+	}
+	if k != nil {
+		e.pauseFor(ctx, why, k)
+	}
+	if err := ctx.Err(); err != nil {
+		return e.unavailable(err)
+	}
+	reached := !why.Lost || !why.Unprocessed
+	if reached && k != nil && k.alive() && !e.pair.budget.spend() {
+		return e.giveUp(why, k)
+	}
+	e.pair.retries.Add(1)
+	e.pair.metrics.retries.Inc()
+	return e.search(ctx)
+}
+
+// pauseFor waits for the process to end that broke its connection, or for a moment if it lives.
+func (e *exchange) pauseFor(ctx context.Context, why passthrough.Break, k *callee) {
+	pause := firstPause << min(e.tries, maxTries)
+	if why.Lost {
+		pause = noticeEnd
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-k.inst.Done():
+		return
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	e.blame(k)
+}
+
+// blame notes that an attempt broke in a process that lives. That of one that has ended is the supervisor's business.
+func (e *exchange) blame(k *callee) {
+	if k != nil && k.alive() {
+		e.failed.Store(true)
+		k.judge(ill)
+	}
+}
+
+// giveUp tells the caller what is known of the last attempt.
+func (e *exchange) giveUp(why passthrough.Break, k *callee) passthrough.Next {
+	if !why.Busy {
+		e.blame(k)
+	}
+	message := fmt.Sprintf("module %s: %s", e.module, why)
+	switch {
+	case why.Lost && !why.Unprocessed && !e.kind.Idempotent:
+		message += "; whether the call was carried out is not known (fix: mark the method idempotent_level = IDEMPOTENT, if it is)"
+	case why.Lost && !why.Kept:
+		message += fmt.Sprintf("; the request is over %d KiB and cannot be sent again", passthrough.Keep>>10)
+	}
+	code := why.Code()
+	if code == codes.Canceled && e.late() { // that was the cause: servers reset what takes too long
+		code = codes.DeadlineExceeded
+	}
+	return passthrough.Next{Code: code, Message: message}
+}
+
+// late tells whether the call's time is over, or as good as.
+func (e *exchange) late() bool { return !e.deadline.IsZero() && time.Until(e.deadline) < grace/10 }
+
+// done ends what begin began.
+func (e *exchange) done(tried any, outcome passthrough.Outcome) {
+	a, trying := tried.(*attempt)
+	blame := e.verdict(outcome, trying)
+	if trying {
+		a.release()
+		e.pair.places.ReleasePermit()
+		a.to.judge(blame)
+	}
+	e.pair.leave(outcome, time.Since(e.call.Began), blame)
+}
+
+// verdict is what the end of the call says of the callee. A caller that gave up in time says nothing.
+func (e *exchange) verdict(outcome passthrough.Outcome, trying bool) verdict {
+	switch {
+	case outcome.ByCallee && outcome.Code != codes.Unavailable && outcome.Code != codes.DeadlineExceeded:
+		return well
+	case outcome.ByCallee, trying && (outcome.Code == codes.DeadlineExceeded || e.late()), e.failed.Load():
+		return ill
+	}
+	return unknown
+}

@@ -1,0 +1,83 @@
+package calls_test
+
+import (
+	"context"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// kills is how often the callee is killed: the count of issue 8 in a soak.
+func kills() int {
+	if os.Getenv("PLATFORMD_SOAK") == "full" {
+		return 100
+	}
+	return 8
+}
+
+// keep relaunches billing whenever its process ends, as the supervisor does, until stop is closed.
+func (w *world) keep(launched chan<- int, stop <-chan struct{}) {
+	inst := w.launch()
+	for {
+		select {
+		case launched <- inst.PID():
+		case <-stop:
+			return
+		}
+		select {
+		case <-inst.Done():
+		case <-stop:
+			return
+		}
+		w.registry.Withdraw("billing", inst, "restarting", true)
+		inst.Kill()
+		inst = w.launch()
+	}
+}
+
+// A caller does not notice that its callee is killed, again and again, but for the time that it takes.
+func TestKillsAreNotNoticed(t *testing.T) {
+	w := newWorld(t)
+	launched, stop := make(chan int), make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() { w.keep(launched, stop) })
+	pid := <-launched
+	conn := w.caller(blog())
+	var calls, failed atomic.Int64
+	const rate = 300
+	all.Go(func() {
+		ticker := time.NewTicker(time.Second / rate)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+			case <-stop:
+				return
+			}
+			all.Go(func() {
+				ctx, cancel := context.WithTimeout(to(t.Context(), "billing"), 2*time.Second)
+				defer cancel()
+				calls.Add(1)
+				if _, err := invoke(ctx, conn, getPlan, "pid"); err != nil {
+					failed.Add(1)
+					t.Error(err)
+				}
+			})
+		}
+	})
+	for range kills() {
+		pause := time.NewTimer(150 * time.Millisecond)
+		<-pause.C
+		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+		pid = <-launched
+	}
+	close(stop)
+	all.Wait()
+	require.Zero(t, failed.Load())
+	t.Logf("%d kills, %d calls, %d retries", kills(), calls.Load(), w.calls.Statuses()[0].Retries)
+}
