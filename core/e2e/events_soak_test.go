@@ -162,6 +162,10 @@ func TestEventsG19(t *testing.T) {
 			report(t, proof{"G22", "events on " + name + " that did not overtake one of their key", events}, func() string {
 				return fmt.Sprintf("%d keys", publishers*keysEach)
 			})
+			// A broker that is killed within moments of making a quorum queue may lose what runs it, and never takes anything for it
+			// again: that is RabbitMQ's, and not what is proved here.
+			c.publish(order{Type: taken, ID: "first"})
+			c.settle(names, 1)
 			var publishing, killing sync.WaitGroup
 			for i := range publishers {
 				publishing.Go(func() { c.publishAll(i, events/publishers) })
@@ -171,7 +175,7 @@ func TestEventsG19(t *testing.T) {
 			publishing.Wait()
 			close(done)
 			killing.Wait()
-			c.settle(names, events)
+			c.settle(names, events+1)
 		})
 	}
 }

@@ -134,7 +134,7 @@ func TestPublishingTogether(t *testing.T) {
 func TestManyArePublishedTogether(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t)
-	const small, large = 250, 5
+	const small, large = 250, 8
 	var all []publishing
 	for i := range small {
 		all = append(all, c.begin(t.Context(), pluginapi.Event{ID: fmt.Sprint(i), Type: "shop.order.sent"}))
