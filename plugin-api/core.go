@@ -35,7 +35,8 @@ type Core struct {
 	calls    grpc.ClientConnInterface // to other modules; nil: none
 }
 
-// NewCore makes a Core without a platform behind it, for tests; conn may be nil if nothing is asked of the core.
+// NewCore makes a Core without a platform behind it, for tests. conn answers what is asked of the core and, by Module, of other
+// modules; nil: there is nobody.
 func NewCore(core Core, config []byte, conn grpc.ClientConnInterface) *Core {
 	core.config = config
 	if core.Log == nil {
@@ -44,7 +45,7 @@ func NewCore(core Core, config []byte, conn grpc.ClientConnInterface) *Core {
 	if conn == nil {
 		conn = nobody{}
 	}
-	conn = asking{conn}
+	core.calls, conn = conn, asking{conn}
 	core.registry = corev1.NewRegistryClient(conn)
 	core.Auth = &Auth{corev1.NewAuthClient(conn)}
 	core.Identity = &Identity{corev1.NewIdentityClient(conn)}

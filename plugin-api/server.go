@@ -117,25 +117,26 @@ func (s *server) Init(ctx context.Context, req *modulev1.InitRequest) (*modulev1
 }
 
 func (s *server) newCore(req *modulev1.InitRequest) (*Core, error) {
-	core := Core{
-		Name: req.GetName(), Version: req.GetVersion(), Log: s.log, Database: databaseOf(req.GetDatabase()),
+	var services grpc.ClientConnInterface // the core's
+	if id := req.GetCoreBrokerId(); id != 0 {
+		conn, err := s.dial(id)
+		if err != nil {
+			return nil, fmt.Errorf("dial the core: %w", err)
+		}
+		s.core, services = conn, conn
 	}
+	core := NewCore(Core{
+		Name: req.GetName(), Version: req.GetVersion(), Log: s.log, Database: databaseOf(req.GetDatabase()),
+	}, req.GetConfig(), services)
 	calls, err := openCalls(req.GetCallsSocket())
 	if err != nil {
 		return nil, err
 	}
+	core.calls = nil // other modules have a socket of their own
 	if calls != nil {
 		s.calls, core.calls = calls, calls
 	}
-	if req.GetCoreBrokerId() == 0 {
-		return NewCore(core, req.GetConfig(), nil), nil
-	}
-	conn, err := s.dial(req.GetCoreBrokerId())
-	if err != nil {
-		return nil, fmt.Errorf("dial the core: %w", err)
-	}
-	s.core = conn
-	return NewCore(core, req.GetConfig(), conn), nil
+	return core, nil
 }
 
 // listen opens the data socket. It comes last: an exchange that arrives finds the module ready.

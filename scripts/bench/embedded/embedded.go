@@ -82,7 +82,7 @@ func start(ctx context.Context, order Order, module pluginapi.Module) (http.Hand
 	log := hclog.New(&hclog.LoggerOptions{Name: declared.Name, Level: hclog.Warn, Output: os.Stderr})
 	core := pluginapi.NewCore(pluginapi.Core{
 		Name: declared.Name, Version: declared.Version, Log: log, Database: order.Database,
-	}, nil, nil)
+	}, nil, neighbours{})
 	if module.Init != nil {
 		if err := module.Init(ctx, core); err != nil {
 			return nil, fmt.Errorf("initialize the module: %w", errors.Join(err, call(ctx, module.Stop)))

@@ -42,7 +42,7 @@ func keepers() []Contestant {
 		}, Contestant{
 			Name: "blog-" + on.backend, What: "platformd with the module blog, on " + on.title,
 			Subject: scenario.Data, Against: baseline, server: on.server,
-			start: startBlog("blog-"+on.backend, on.server), prepare: fillBlog,
+			needs: []string{"billing"}, start: startBlog("blog-"+on.backend, on.server), prepare: fillBlog,
 		})
 	}
 	return all
@@ -102,7 +102,7 @@ func fillEmbedded(ctx context.Context, _ *Site, r *Running) error {
 	return r.Posts().Fill(ctx)
 }
 
-// startBlog runs a daemon with the module blog, and billing, which blog requires.
+// startBlog runs a daemon with the module blog, and ours that stands for billing, which blog requires.
 func startBlog(name string, server bool) func(context.Context, *Site, string) ([]*proc.Process, error) {
 	return func(ctx context.Context, s *Site, address string) ([]*proc.Process, error) {
 		url, err := s.database(ctx, server)
@@ -110,7 +110,7 @@ func startBlog(name string, server bool) func(context.Context, *Site, string) ([
 			return nil, err
 		}
 		p, err := s.StartPlatform(ctx, Platform{
-			Name: name, Address: address, Samples: []string{"billing", "blog"}, Database: url,
+			Name: name, Address: address, Samples: []string{"blog"}, Billing: true, Database: url,
 		})
 		if err != nil {
 			return nil, err

@@ -51,6 +51,7 @@ type Platform struct {
 	Binary   string // of the module bench: link, http1 or events; empty: it is not there
 	Address  string
 	Samples  []string // which sample modules are there
+	Billing  bool     // whether our module that stands for billing is there
 	Database string   // the URL of a PostgreSQL database; empty: files
 	Broker   string   // the URL of a RabbitMQ server; empty: the bus is embedded
 	Exchange string   // the beginning of names there
@@ -84,6 +85,12 @@ func (p *Platform) install(s *Site, modules string) error {
 			manifest = filepath.Join(s.Root, "scripts", "bench", "module", "events", "module.yaml")
 		}
 		if err := install(filepath.Join(modules, "bench"), manifest, s.bin(p.Binary)); err != nil {
+			return err
+		}
+	}
+	if p.Billing {
+		manifest := filepath.Join(s.Root, "scripts", "bench", "module", "billing", "module.yaml")
+		if err := install(filepath.Join(modules, "billing"), manifest, s.bin("billing")); err != nil {
 			return err
 		}
 	}

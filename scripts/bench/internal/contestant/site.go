@@ -102,6 +102,7 @@ func builds() map[string]source {
 		"http1":     {module: ".", pkg: "./module/http1"},
 		"grpc":      {module: ".", pkg: "./peers/grpc"},
 		"netrpc":    {module: ".", pkg: "./peers/netrpc"},
+		"billing":   {module: ".", pkg: "./module/billing"},
 		"events":    {module: ".", pkg: "./module/events"},
 		"amqp091":   {module: ".", pkg: "./peers/amqp091"},
 		"watermill": {module: ".", pkg: "./peers/watermill"},
