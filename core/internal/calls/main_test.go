@@ -205,7 +205,8 @@ func (w *world) caller(m *manifest.Manifest) *grpc.ClientConn {
 	require.NoError(w.t, err)
 	done := make(chan struct{})
 	go func() { defer close(done); w.calls.ServeOn(m, l) }()
-	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableServiceConfig())
+	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDisableServiceConfig())
 	require.NoError(w.t, err)
 	w.t.Cleanup(func() {
 		_ = conn.Close()

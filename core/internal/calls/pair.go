@@ -69,8 +69,8 @@ func (c *Calls) pair(caller, callee string) *pair {
 // enter counts a call, or says why it is not passed on; leave ends it.
 func (p *pair) enter() (why string, ok bool) {
 	if !p.breaker.TryAcquirePermit() {
-		return fmt.Sprintf("calls of module %s to %s are suspended for %s, since %d in a row failed (fix: see `platformd logs --module "+
-			"%[2]s`)", p.caller, p.callee, p.breaker.RemainingDelay().Round(time.Millisecond), breakerFailures), false
+		return fmt.Sprintf("calls of module %s to %s are suspended for %s, since %d in a row failed (fix: see `platformd logs "+
+			"--module %[2]s`)", p.caller, p.callee, p.breaker.RemainingDelay().Round(time.Millisecond), breakerFailures), false
 	}
 	p.inProgress.Add(1)
 	p.metrics.inProgress.Inc()
