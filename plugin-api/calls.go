@@ -28,15 +28,15 @@ const metadataTraceParent = "traceparent"
 //
 // module.yaml must name the module under requires, and what is called under services.consumes; any other call gets
 // codes.PermissionDenied. While the module restarts, a call waits; one that changes nothing, by its option idempotency_level, is
-// made again if the module dies over it. Give every call a deadline. A call made with the context of a request, or of a call to this
-// module, is made on behalf of whoever sent that.
+// made again if the module dies over it. Give every call a deadline. With the context of a request, or of a call to this module, it
+// is made on behalf of whoever sent that; with any other, on behalf of this module itself.
 //
 // Errors are a *CallError. A handler may return one as it is.
 func (c *Core) Module(name string) grpc.ClientConnInterface {
 	return &moduleConn{name: name, conn: c.calls}
 }
 
-// openCalls connects with the core's socket for calls, on the first of them. An empty path means that the manifest consumes nothing.
+// openCalls connects with the core's socket for calls, on the first of them; an empty path means that there are none.
 func openCalls(socket string) (*grpc.ClientConn, error) {
 	if socket == "" {
 		return nil, nil

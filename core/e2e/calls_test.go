@@ -23,7 +23,8 @@ type cried struct {
 // cry has a module call another one, and returns what came of it.
 func (p *platform) cry(token, path string, texts ...string) (told cried) {
 	p.t.Helper()
-	req, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, p.url+"/api/v1"+path, strings.NewReader(strings.Join(texts, "\n")))
+	body := strings.NewReader(strings.Join(texts, "\n"))
+	req, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, p.url+"/api/v1"+path, body)
 	require.NoError(p.t, err)
 	req.Header.Set("X-Tell", "the error")
 	if token != "" {
@@ -36,8 +37,9 @@ func (p *platform) cry(token, path string, texts ...string) (told cried) {
 }
 
 // rename installs a module of built once more, under another name, and changes its manifest.
-func rename(t *testing.T, dir, from, to string, changes ...string) {
+func rename(t *testing.T, dir string, names [2]string, changes ...string) {
 	t.Helper()
+	from, to := names[0], names[1]
 	target := filepath.Join(dir, "modules", to)
 	require.NoError(t, os.CopyFS(target, os.DirFS(filepath.Join(built, "modules", from))))
 	require.NoError(t, os.Rename(filepath.Join(target, "bin", from), filepath.Join(target, "bin", to)))
@@ -54,7 +56,7 @@ func rename(t *testing.T, dir, from, to string, changes ...string) {
 func TestModulesCallEachOther(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t, "parrot", "crier")
-	rename(t, dir, "crier", "mute", "[platformd.echo.v1.EchoService]", "[platformd.echo.v1.EchoService/Ask]")
+	rename(t, dir, [2]string{"crier", "mute"}, "[platformd.echo.v1.EchoService]", "[platformd.echo.v1.EchoService/Ask]")
 	p := launch(t, dir, options{})
 	p.awaitReady()
 	token := p.token("parrot.word.hear")
@@ -169,7 +171,8 @@ func TestAPlanLimitsPosts(t *testing.T) {
 func TestABinaryThatServesSomethingElse(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
-	rename(t, dir, "parrot", "quiet", "parrot.word.", "quiet.word.", "[platformd.echo.v1.EchoService]", "[platformd.echo.v1.Other]")
+	rename(t, dir, [2]string{"parrot", "quiet"}, "parrot.word.", "quiet.word.",
+		"[platformd.echo.v1.EchoService]", "[platformd.echo.v1.Other]")
 	p := launch(t, dir, options{})
 	p.awaitReady()
 	failed := p.module("quiet")

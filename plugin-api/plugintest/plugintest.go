@@ -178,7 +178,7 @@ func (s *Server) release() {
 	if s.services != nil {
 		_ = s.services.Close()
 	}
-	s.calls.close()
+	s.calls.close(context.Background())
 	if s.core != nil {
 		s.core.close()
 	}
