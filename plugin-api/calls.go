@@ -28,8 +28,8 @@ const metadataTraceParent = "traceparent"
 //
 // module.yaml must name the module under requires, and what is called under services.consumes; any other call gets
 // codes.PermissionDenied. While the module restarts, a call waits; one that changes nothing, by its option idempotency_level, is
-// made again if the module dies over it. Give every call a deadline. With the context of a request, or of a call to this module, it
-// is made on behalf of whoever sent that; with any other, on behalf of this module itself.
+// made again if the module dies over it. Give every call a deadline. With the context of a request, or of a call to this
+// module, it is made on behalf of whoever sent that; with any other, on behalf of this module itself.
 //
 // Errors are a *CallError. A handler may return one as it is.
 func (c *Core) Module(name string) grpc.ClientConnInterface {
@@ -167,8 +167,8 @@ func (e *CallError) Error() string {
 func (e *CallError) GRPCStatus() *status.Status { return e.status }
 
 // answer is what a client gets of a handler that returns the error. What the other module says about the request, it says to
-// everybody. That it cannot be reached is told without the words, which are for operators; and that this module called wrongly, or
-// must not call, is no fault of the client's.
+// everybody. That it cannot be reached is told without the words, which are for operators; and that this module called wrongly,
+// or must not call, is no fault of the client's.
 func (e *CallError) answer() (answer *problem.Problem, public bool) {
 	code := e.status.Code()
 	switch {

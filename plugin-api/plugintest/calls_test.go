@@ -34,7 +34,8 @@ func manifestOf(t *testing.T, rest string) string {
 	return path
 }
 
-const consumes = "requires: { modules: { shop: \"*\" }, optional: { none: \"*\" } }\nservices: { consumes: [" + echo.Service + "] }\n" +
+const consumes = "requires: { modules: { shop: \"*\" }, optional: { none: \"*\" } }\n" +
+	"services: { consumes: [" + echo.Service + "] }\n" +
 	"permissions: [{ name: front.a.b, description: x }]\n" +
 	"routes: [{ id: call, method: POST, path: /call, access: public }]\n"
 

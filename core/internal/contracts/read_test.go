@@ -197,7 +197,9 @@ func TestAServerThatCannotBeRead(t *testing.T) {
 			services: []string{"shop.v1.Request"},
 		},
 		"more than 200":       {services: make([]string, 201)},
-		"larger than 4 MiB":   {files: map[string]*descriptorpb.FileDescriptorProto{service: large, "a": large}, services: []string{"a"}},
+		"larger than 4 MiB": {
+			files: map[string]*descriptorpb.FileDescriptorProto{service: large, "a": large}, services: []string{"a"},
+		},
 		"more than 1000 file": {files: map[string]*descriptorpb.FileDescriptorProto{service: plans}, flood: true},
 	}
 	for i := range cases["more than 200"].services {
