@@ -405,7 +405,8 @@ func TestAModuleFindsWhoProvides(t *testing.T) {
 	f := &front{}
 	manifest := strings.ReplaceAll(consumes, "["+echo.Service+"]", "["+echo.Service+", a.B/C]")
 	plugintest.Start(t, f.module(), plugintest.Options{
-		Manifest: manifestOf(t, manifest), Provide: provide(shop), Dependencies: []pluginapi.Dependency{{Name: "none", Reason: "broken"}},
+		Manifest: manifestOf(t, manifest), Provide: provide(shop),
+		Dependencies: []pluginapi.Dependency{{Name: "none", Reason: "broken"}},
 	})
 	found, err := f.core.Resolve(t.Context(), echo.Service)
 	require.NoError(t, err)

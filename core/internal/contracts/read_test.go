@@ -196,7 +196,7 @@ func TestAServerThatCannotBeRead(t *testing.T) {
 			files:    map[string]*descriptorpb.FileDescriptorProto{service: plans, "shop.v1.Request": plans},
 			services: []string{"shop.v1.Request"},
 		},
-		"more than 200":       {services: make([]string, 201)},
+		"more than 200": {services: make([]string, 201)},
 		"larger than 4 MiB": {
 			files: map[string]*descriptorpb.FileDescriptorProto{service: large, "a": large}, services: []string{"a"},
 		},
