@@ -10,8 +10,8 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// consumed describes services as this binary was built against them: a google.protobuf.FileDescriptorSet of the files that declare
-// them, and all that these import. What the binary does not know is left out.
+// consumed describes services as this binary was built against them: a google.protobuf.FileDescriptorSet of the files that
+// declare them, and all that these import. What the binary does not know is left out.
 func consumed(services []string) ([]byte, error) {
 	set, seen := &descriptorpb.FileDescriptorSet{}, map[string]bool{}
 	for _, name := range services {

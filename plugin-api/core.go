@@ -94,9 +94,9 @@ func (c *Core) Dependency(ctx context.Context, name string) (Dependency, error) 
 }
 
 // Resolve asks the core which module provides a gRPC service, by its full name, that this one's manifest names under
-// services.consumes; Module makes a connection of the name. If several do, it is one that can be called, and a required one rather
-// than an optional. Errors: codes.PermissionDenied if the manifest does not consume the service, codes.NotFound if no installed
-// module that it requires provides it.
+// services.consumes; Module makes a connection of the name. If several do, it is one that can be called, and a required one
+// rather than an optional. Errors: codes.PermissionDenied if the manifest does not consume the service, codes.NotFound if no
+// installed module that it requires provides it.
 func (c *Core) Resolve(ctx context.Context, service string) (Dependency, error) {
 	answer, err := c.registry.Resolve(ctx, &corev1.ResolveRequest{Service: service})
 	if err != nil {
@@ -105,9 +105,9 @@ func (c *Core) Resolve(ctx context.Context, service string) (Dependency, error) 
 	return dependencyOf(answer.GetModule(), answer.GetInstances()), nil
 }
 
-// Watch yields the state of a module that this one's manifest names under requires: at once, and after each change, until ctx ends
-// or the loop is left. Changes that follow each other closely may come as one. An error ends it: codes.PermissionDenied for a module
-// that the manifest does not name, ctx's, or that the core cannot be reached.
+// Watch yields the state of a module that this one's manifest names under requires: at once, and after each change, until ctx
+// ends or the loop is left. Changes that follow each other closely may come as one. An error ends it: codes.PermissionDenied
+// for a module that the manifest does not name, ctx's, or that the core cannot be reached.
 func (c *Core) Watch(ctx context.Context, name string) iter.Seq2[Dependency, error] {
 	return func(yield func(Dependency, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)

@@ -96,8 +96,8 @@ type Database struct {
 // Principal is who is calling, as the core authenticated it.
 type Principal = link.Principal
 
-// PrincipalFrom returns who sent the request that ctx belongs to, or on whose behalf another module made the call that it belongs to;
-// outside of both it is anonymous.
+// PrincipalFrom returns who sent the request that ctx belongs to, or on whose behalf another module made the call; outside of
+// both it is anonymous.
 func PrincipalFrom(ctx context.Context) Principal {
 	if call := link.FromContext(ctx); call != nil {
 		return call.Principal

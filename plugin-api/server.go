@@ -106,7 +106,7 @@ func (s *server) Init(ctx context.Context, req *modulev1.InitRequest) (*modulev1
 			return nil, status.Errorf(codes.FailedPrecondition, "Init: %v", err)
 		}
 	}
-	if err := s.openServices(ctx, req); err != nil { //nolint:contextcheck // they are served long after Init has returned
+	if err := s.openServices(ctx, req); err != nil {
 		return nil, err
 	}
 	if err := s.listen(ctx, req, core); err != nil {

@@ -106,8 +106,9 @@ func (s *services) close() {
 	<-s.served
 }
 
-//nolint:revive // argument-limit: gRPC's signature
-func (s *services) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (answer any, err error) {
+func (s *services) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (
+	answer any, err error,
+) {
 	ctx, err = s.admit(ctx)
 	if err != nil {
 		return nil, err

@@ -86,7 +86,8 @@ func TestSchemaRefusesWhatParseRefuses(t *testing.T) {
 		"undeclared_permission": true, "duplicate_route": true, "stream_needs_get": true, "undeclared_need": true,
 		"route_conflict": true, "needless_idempotency_key": true, "migrations_without_database": true,
 		// beyond a pattern
-		"bad_constraint": true, "reserved_name": true, "reserved_env": true, "reserved_service": true, "out_of_bounds": true, "bad_path": true,
+		"bad_constraint": true, "reserved_name": true, "reserved_env": true, "reserved_service": true,
+		"out_of_bounds": true, "bad_path": true,
 	}
 	unseenCases := map[string]bool{
 		"only comments": true, "merge key": true, "key that is a list": true, "hexadecimal number": true,

@@ -27,7 +27,7 @@ var (
 type Services struct {
 	// Provides is what the module's binary serves, no more and no less.
 	Provides []string `json:"provides,omitempty" jsonschema:"gRPC services that the module serves, by full name."`
-	// Consumes is what the module may call: whole services, or single methods as SERVICE/METHOD. Who provides them is among Requires.
+	// Consumes is what the module may call: whole services, or single methods as SERVICE/METHOD, of modules that it requires.
 	Consumes []string `json:"consumes,omitempty" jsonschema:"gRPC services, or SERVICE/METHOD, that the module calls."`
 }
 

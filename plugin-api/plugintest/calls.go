@@ -55,7 +55,7 @@ func newCalls(ctx context.Context, c *core, socket string, o Options) (*calls, e
 	for name, register := range o.Provide {
 		one, err := newOther(ctx, name, filepath.Join(filepath.Dir(socket), fmt.Sprintf("o%d", len(p.others))), register)
 		if err != nil {
-			p.close()
+			p.close(ctx)
 			return nil, fmt.Errorf("Options.Provide[%q]: %w", name, err)
 		}
 		p.others[name] = one
@@ -69,7 +69,8 @@ func newOther(ctx context.Context, name, socket string, register func(*grpc.Serv
 	if one.module, err = pluginapi.NewServer(pluginapi.Module{Services: register}, hclog.NewNullLogger(), nil); err != nil {
 		return nil, err
 	}
-	if _, err := one.module.Init(ctx, &modulev1.InitRequest{Name: name, ServicesSocket: socket, DataSecret: one.secret}); err != nil {
+	init := &modulev1.InitRequest{Name: name, ServicesSocket: socket, DataSecret: one.secret}
+	if _, err := one.module.Init(ctx, init); err != nil {
 		return nil, err
 	}
 	one.conn, err = dialUnix(socket)
@@ -84,7 +85,7 @@ func dialUnix(socket string) (*grpc.ClientConn, error) {
 		}))
 }
 
-func (p *calls) close() {
+func (p *calls) close(ctx context.Context) {
 	if p == nil {
 		return
 	}
@@ -92,7 +93,7 @@ func (p *calls) close() {
 	<-p.served
 	for _, one := range p.others {
 		_ = one.conn.Close()
-		_, _ = one.module.Stop(context.Background(), &modulev1.StopRequest{}) // it has nothing of an author that could fail
+		_, _ = one.module.Stop(ctx, &modulev1.StopRequest{}) // it has nothing of an author that could fail
 	}
 }
 
@@ -102,11 +103,12 @@ func (p *calls) pass(_ any, in grpc.ServerStream) error {
 	said, _ := metadata.FromIncomingContext(in.Context())
 	to := strings.Join(said.Get(wire.MetadataModule), ",")
 	if err := guard.Call(p.manifest, to, method); err != nil {
-		in.SetTrailer(metadata.Pairs(wire.MetadataRefused, "1"))
+		in.SetTrailer(metadata.Pairs(wire.MetadataCore, "1"))
 		return err
 	}
 	callee := p.others[to]
 	if callee == nil {
+		in.SetTrailer(metadata.Pairs(wire.MetadataCore, "1"))
 		return status.Errorf(codes.Unavailable, "module %s is not installed (fix: name it in plugintest.Options.Provide)", to)
 	}
 	who := caller{principal: link.Principal{Kind: link.KindModule, ID: p.manifest.Name, Name: p.manifest.Name}}
@@ -119,7 +121,8 @@ func (p *calls) pass(_ any, in grpc.ServerStream) error {
 	}
 	ctx, cancel := context.WithCancel(in.Context())
 	defer cancel()
-	ctx, err := introduced(metadata.NewOutgoingContext(ctx, said), introduction{caller: p.manifest.Name, who: who, secret: callee.secret})
+	as := introduction{caller: p.manifest.Name, who: who, secret: callee.secret}
+	ctx, err := introduced(metadata.NewOutgoingContext(ctx, said), as)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,8 @@ func manifestOf(t *testing.T, rest string) string {
 	return path
 }
 
-const consumes = "requires: { modules: { shop: \"*\" }, optional: { none: \"*\" } }\nservices: { consumes: [" + echo.Service + "] }\n" +
+const consumes = "requires: { modules: { shop: \"*\" }, optional: { none: \"*\" } }\n" +
+	"services: { consumes: [" + echo.Service + "] }\n" +
 	"permissions: [{ name: front.a.b, description: x }]\n" +
 	"routes: [{ id: call, method: POST, path: /call, access: public }]\n"
 
@@ -55,8 +56,8 @@ func (f *front) module() pluginapi.Module {
 
 // shop answers who calls and on whose behalf, and what it hears.
 func shop(ctx context.Context, call *echo.Call) error {
-	who := fmt.Sprintf("%s for %s %s", pluginapi.CallerFrom(ctx), pluginapi.PrincipalFrom(ctx).Kind, pluginapi.PrincipalFrom(ctx).Name)
-	heard := []string{who}
+	who := pluginapi.PrincipalFrom(ctx)
+	heard := []string{fmt.Sprintf("%s for %s %s", pluginapi.CallerFrom(ctx), who.Kind, who.Name)}
 	for {
 		text, err := call.Receive()
 		if errors.Is(err, io.EOF) {
@@ -353,7 +354,7 @@ func TestCallsAreWaitedFor(t *testing.T) {
 	}
 	ended := make(chan result, 1)
 	go func() {
-		answers, err := echo.Do(context.Background(), conn, echo.Ask, "x")
+		answers, err := echo.Do(t.Context(), conn, echo.Ask, "x")
 		ended <- result{answers, err}
 	}()
 	<-begun
@@ -404,7 +405,8 @@ func TestAModuleFindsWhoProvides(t *testing.T) {
 	f := &front{}
 	manifest := strings.ReplaceAll(consumes, "["+echo.Service+"]", "["+echo.Service+", a.B/C]")
 	plugintest.Start(t, f.module(), plugintest.Options{
-		Manifest: manifestOf(t, manifest), Provide: provide(shop), Dependencies: []pluginapi.Dependency{{Name: "none", Reason: "broken"}},
+		Manifest: manifestOf(t, manifest), Provide: provide(shop),
+		Dependencies: []pluginapi.Dependency{{Name: "none", Reason: "broken"}},
 	})
 	found, err := f.core.Resolve(t.Context(), echo.Service)
 	require.NoError(t, err)
@@ -415,6 +417,7 @@ func TestAModuleFindsWhoProvides(t *testing.T) {
 	require.Equal(t, codes.PermissionDenied, status.Code(err))
 
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	var seen []pluginapi.Dependency
 	for now, err := range f.core.Watch(ctx, "none") {
 		if err != nil {
@@ -425,7 +428,9 @@ func TestAModuleFindsWhoProvides(t *testing.T) {
 		cancel()
 	}
 	require.Equal(t, []pluginapi.Dependency{{Name: "none", Reason: "broken"}}, seen)
-	for range f.core.Watch(t.Context(), "none") {
+	for now, err := range f.core.Watch(t.Context(), "none") {
+		require.NoError(t, err)
+		require.Equal(t, "none", now.Name)
 		break
 	}
 	for _, err := range f.core.Watch(t.Context(), "other") {

@@ -95,7 +95,7 @@ func (s *Server) abandon(ctx context.Context) (err error) {
 	if s.module != nil {
 		_, err = s.module.Stop(ctx, &modulev1.StopRequest{})
 	}
-	s.release()
+	s.release(ctx)
 	return err
 }
 
@@ -162,12 +162,12 @@ func (s *Server) halt() error {
 	defer cancel()
 	_, drainErr := s.module.Drain(ctx, &modulev1.DrainRequest{})
 	_, stopErr := s.module.Stop(ctx, &modulev1.StopRequest{})
-	s.release()
+	s.release(ctx)
 	return errors.Join(drainErr, stopErr)
 }
 
 // release frees what surrounds the module, as far as it was made.
-func (s *Server) release() {
+func (s *Server) release(ctx context.Context) {
 	if s.front != nil {
 		s.front.CloseClientConnections()
 		s.front.Close()
@@ -178,7 +178,7 @@ func (s *Server) release() {
 	if s.services != nil {
 		_ = s.services.Close()
 	}
-	s.calls.close()
+	s.calls.close(ctx)
 	if s.core != nil {
 		s.core.close()
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/platformd/platformd/plugin-api/link"
 )
 
-// Services returns a connection to the services that the module provides, for a client that protoc-gen-go-grpc made. Its calls come
-// from the module named caller, on behalf of principal, who holds the permissions; see Options.Permissions.
+// Services returns a connection to the services that the module provides, for a client that protoc-gen-go-grpc made. Its calls
+// come from the module named caller, on behalf of principal, who holds the permissions; see Options.Permissions.
 func (s *Server) Services(caller string, principal pluginapi.Principal, permissions ...string) grpc.ClientConnInterface {
 	s.t.Helper()
 	if s.services == nil {

@@ -1,7 +1,6 @@
 package plugintest_test
 
 import (
-	"context"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -22,7 +21,7 @@ func startServices(t *testing.T, socket string) (stop func()) {
 	_, err = server.Init(t.Context(), &modulev1.InitRequest{Name: "shop", ServicesSocket: socket, DataSecret: []byte("secret")})
 	require.NoError(t, err)
 	return func() {
-		_, err := server.Stop(context.Background(), &modulev1.StopRequest{})
+		_, err := server.Stop(t.Context(), &modulev1.StopRequest{})
 		require.NoError(t, err)
 	}
 }
@@ -42,8 +41,9 @@ func TestAModuleDescribesWhatItWasBuiltAgainst(t *testing.T) {
 		}
 		return paths
 	}
-	require.Equal(t, []string{"google/protobuf/wrappers.proto", "platformd/echo/v1/echo.proto"}, describe(echo.Service))
-	require.Equal(t, []string{"google/protobuf/wrappers.proto", "platformd/echo/v1/echo.proto"}, describe("a.B", echo.Service, echo.Service))
+	both := []string{"google/protobuf/wrappers.proto", "platformd/echo/v1/echo.proto"}
+	require.Equal(t, both, describe(echo.Service))
+	require.Equal(t, both, describe("a.B", echo.Service, echo.Service))
 	require.Empty(t, describe("a.B"))
 	require.Empty(t, describe())
 }

@@ -28,18 +28,22 @@ const (
 	// MetadataTicket is the gRPC metadata with which a module shows the core for whom it asks: the ticket of link.Call.
 	MetadataTicket = "platformd-ticket"
 
-	// Metadata of a call between modules. The caller names the module that it is for; the core takes away whatever else begins
+	// MetadataPrefix begins the metadata of a call between modules that the platform speaks of. The caller names the module that it is for; the core takes away whatever else begins
 	// with MetadataPrefix, and tells the callee who calls (a module's name), on whose behalf (a link.Principal as JSON, base64url
 	// without padding), the callee's own ticket for that, and the callee's InitRequest.data_secret.
-	MetadataPrefix    = "platformd-"
-	MetadataModule    = "platformd-module"
-	MetadataCaller    = "platformd-caller"
+	MetadataPrefix = "platformd-"
+	// MetadataModule is the module that a call is for; the caller sets it.
+	MetadataModule = "platformd-module"
+	// MetadataCaller is the module that calls.
+	MetadataCaller = "platformd-caller"
+	// MetadataPrincipal is on whose behalf; see PrincipalText.
 	MetadataPrincipal = "platformd-principal"
-	MetadataSecret    = "platformd-secret"
+	// MetadataSecret is the callee's InitRequest.data_secret, base64url without padding.
+	MetadataSecret = "platformd-secret"
 
-	// MetadataRefused is a trailer of what the core answers itself because the caller's manifest does not allow the call, or its
-	// binary was built for another callee: no fault of whoever the caller works for.
-	MetadataRefused = "platformd-refused"
+	// MetadataCore is a trailer of what the core answers a caller itself, and not the callee: it is no answer to whoever the caller
+	// works for.
+	MetadataCore = "platformd-core"
 
 	// MaxMessage is the largest gRPC message either half accepts, in bytes.
 	MaxMessage = 16 << 20

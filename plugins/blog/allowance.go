@@ -50,7 +50,7 @@ func newAllowances(db *gorm.DB, billing billingv1.BillingServiceClient) *allowan
 }
 
 // write runs work, which adds a post of the author, if the plan allows one more.
-func (a *allowances) write(ctx context.Context, author string, work func() error) error {
+func (a *allowances) write(ctx context.Context, author string, work func(context.Context) error) error {
 	own := a.hold(author)
 	defer a.release(own)
 	if err := a.refresh(ctx, author, own); err != nil {
@@ -61,7 +61,7 @@ func (a *allowances) write(ctx context.Context, author string, work func() error
 		return status.Errorf(codes.ResourceExhausted, "the plan %s allows %d posts, which are written: delete some, or subscribe to a "+
 			"larger plan", own.plan, own.limit)
 	}
-	err := work()
+	err := work(ctx)
 	if err != nil {
 		own.posts.Add(-1)
 	}
@@ -82,12 +82,12 @@ func (own *allowance) take() bool {
 }
 
 // remove runs work, which deletes a post of the author.
-func (a *allowances) remove(author string, work func() error) error {
+func (a *allowances) remove(ctx context.Context, author string, work func(context.Context) error) error {
 	own := a.hold(author)
 	defer a.release(own)
 	own.changing.RLock()
 	defer own.changing.RUnlock()
-	err := work()
+	err := work(ctx)
 	if err == nil {
 		own.posts.Add(-1)
 	}

@@ -53,7 +53,8 @@ func (b *blog) createPost(w http.ResponseWriter, r *http.Request) error {
 	}
 	author := pluginapi.PrincipalFrom(r.Context())
 	post := Post{ID: id, Title: *draft.Title, Body: *draft.Body, Author: author.Name, AuthorID: author.ID}
-	if err := b.allowances.write(r.Context(), author.ID, func() error { return b.savePost(r.Context(), &post) }); err != nil {
+	save := func(ctx context.Context) error { return b.savePost(ctx, &post) }
+	if err := b.allowances.write(r.Context(), author.ID, save); err != nil {
 		return err
 	}
 	b.feed.publish(post) // after the commit: nobody hears of a post that is not there
@@ -123,7 +124,8 @@ func (b *blog) deletePost(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := b.allowances.remove(post.AuthorID, func() error { return b.removePost(r.Context(), id) }); err != nil {
+	remove := func(ctx context.Context) error { return b.removePost(ctx, id) }
+	if err := b.allowances.remove(r.Context(), post.AuthorID, remove); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -155,8 +155,10 @@ func TestModuleGraph(t *testing.T) {
 └── notify (missing) >=0.1 (optional)
 hello 0.1.0 (ready)
 `, r.out)
-	require.Contains(t, d.run(t, "module", "graph", "--format", "dot").out, `"blog" -> "billing" [label="^0.2, calls platformd.billing.v1.BillingService", style=solid];`)
-	require.Contains(t, d.run(t, "module", "graph", "--format", "mermaid").out, `m1 -->|"^0.2, calls platformd.billing.v1.BillingService"| m0`)
+	require.Contains(t, d.run(t, "module", "graph", "--format", "dot").out,
+		`"blog" -> "billing" [label="^0.2, calls platformd.billing.v1.BillingService", style=solid];`)
+	require.Contains(t, d.run(t, "module", "graph", "--format", "mermaid").out,
+		`m1 -->|"^0.2, calls platformd.billing.v1.BillingService"| m0`)
 	g := decode[graph](t, d.run(t, "module", "graph", "-o", "json").out)
 	require.Equal(t, []edge{
 		{From: "blog", To: "billing", Constraint: "^0.2", Services: []string{"platformd.billing.v1.BillingService"}},

@@ -164,12 +164,14 @@ func sampleModules() []admin.Module {
 		{
 			Name: "billing", Version: "0.2.0", State: "ready", Since: time.Now(), Signature: "unsigned",
 			Instances: []admin.Process{{PID: 4711}}, StartMillis: 120,
+			Provides: []string{"platformd.billing.v1.BillingService"},
 		},
 		{
 			Name: "blog", Version: "0.3.0", Description: "Posts", State: "ready", Since: time.Now(), Signature: "unsigned",
 			Instances: []admin.Process{{PID: 4712}}, Restarts: 1,
 			Requires:    map[string]string{"billing": "^0.2"},
 			Optional:    map[string]string{"notify": ">=0.1"},
+			Consumes:    []string{"platformd.billing.v1.BillingService/GetPlan"},
 			Permissions: []admin.Permission{{Name: "blog.post.read", Description: "Read posts", Roles: []string{"member"}}},
 			Routes: []admin.Route{
 				{ID: "listPosts", Method: "GET", Path: "/api/v1/blog/posts", Permission: "blog.post.read", Stream: "none"},

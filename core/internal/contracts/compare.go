@@ -18,9 +18,10 @@ type Mismatch struct {
 	What   string // such as "field platformd.billing.v1.Plan.price (number 2) is string in blog, but int64 in billing"
 }
 
-// comparison finds out whether a consumer, built against its own copy of the descriptors, can call a provider. The rules are those
-// by which protobuf lets a message change (https://protobuf.dev/programming-guides/proto3/#updating), and buf's category WIRE: what
-// one side writes the other must be able to read, and a field that the consumer knows must not be unknown to the provider.
+// comparison finds out whether a consumer, built against its own copy of the descriptors, can call a provider. The rules are
+// those by which protobuf lets a message change (https://protobuf.dev/programming-guides/proto3/#updating), and buf's category
+// WIRE: what one side writes the other must be able to read, and a field that the consumer knows must not be unknown to the
+// provider.
 type comparison struct {
 	consumer, provider string
 

@@ -12,45 +12,85 @@ import (
 	"github.com/platformd/platformd/core/internal/contracts"
 )
 
-// Each case is what the consumer was built against, what the provider serves, and what is said of it; "" = they fit.
+// fieldCases are what the consumer was built against, what the provider serves, and what is said of it; "" = they fit.
+var fieldCases = map[string]struct{ mine, theirs, want string }{
+	"the same":           {"Answer: 1 name string", "Answer: 1 name string", ""},
+	"more than is known": {"Answer: 1 name string", "Answer: 1 name string; 2 price int64", ""},
+	"another name":       {"Answer: 1 name string", "Answer: 1 title string", ""},
+	"a field that is gone": {
+		"Answer: 1 name string; 2 price int64", "Answer: 1 name string",
+		"Answer.price (number 2) of blog does not exist in shop",
+	},
+	"a field that is new": {
+		"Request: 1 id string", "",
+		"Request.id (number 1) of blog does not exist in shop",
+	},
+	"another number":           {"Answer: 1 name string", "Answer: 2 name string", "Answer.name (number 1)"},
+	"a wider number":           {"Answer: 1 n int32", "Answer: 1 n uint64", ""},
+	"a bool that was a number": {"Answer: 1 n int32", "Answer: 1 n bool", ""},
+	"zigzag":                   {"Answer: 1 n sint32", "Answer: 1 n sint64", ""},
+	"zigzag or not":            {"Answer: 1 n int64", "Answer: 1 n sint64", "is int64 in blog, but sint64 in shop"},
+	"fixed":                    {"Answer: 1 n fixed64", "Answer: 1 n sfixed64", ""},
+	"another width": {
+		"Answer: 1 n fixed64", "Answer: 1 n fixed32",
+		"is fixed64 in blog, but fixed32 in shop",
+	},
+	"double and fixed64":    {"Answer: 1 n double", "Answer: 1 n fixed64", "is double in blog"},
+	"text and number":       {"Answer: 1 n int64", "Answer: 1 n string", "is int64 in blog, but string in shop"},
+	"sent text, read bytes": {"Request: 1 n string", "Request: 1 n bytes", ""},
+	"sent bytes, read text": {
+		"Request: 1 n bytes", "Request: 1 n string",
+		"is bytes in blog, but string in shop",
+	},
+	"answered bytes": {"Answer: 1 n string", "Answer: 1 n bytes", "is string in blog, but bytes in shop"},
+	"answered text":  {"Answer: 1 n bytes", "Answer: 1 n string", ""},
+	"one and several": {
+		"Answer: 1 n string", "Answer: 1 n repeated string",
+		"is string in blog, but repeated string in shop",
+	},
+	"several and one": {
+		"Request: 1 n repeated int64", "Request: 1 n int64",
+		"is repeated int64 in blog, but int64 in shop",
+	},
+	"a message and bytes": {
+		"Answer: 1 n Plan\nPlan:", "Answer: 1 n bytes",
+		"is message in blog, but bytes in shop",
+	},
+	"deeper": {
+		"Answer: 1 n Plan\nPlan: 1 p Price\nPrice: 7 n int64", "Answer: 1 n Plan\nPlan: 1 p Price\nPrice: 7 n string",
+		"field shop.v1.Price.n (number 7) is int64",
+	},
+	"another name of a type": {"Answer: 1 n Plan\nPlan: 1 p int64", "Answer: 1 n Offer\nOffer: 1 p int64", ""},
+	"itself":                 {"Answer: 1 next Answer; 2 n int64", "Answer: 1 next Answer; 2 n int64", ""},
+	"both ways, one fits": {
+		"Request: 1 p Plan\nAnswer: 1 p Plan\nPlan: 1 n string", "Request: 1 p Plan\nAnswer: 1 p Plan\nPlan: 1 n bytes",
+		"is string in blog, but bytes in shop",
+	},
+	"required, and not sent": {
+		"", "Request: 1 id required string",
+		"field shop.v1.Request.id (number 1) is required, but not in blog",
+	},
+	"required, and sent": {"Request: 1 id required string", "Request: 1 id required string", ""},
+	"required by the consumer": {
+		"Answer: 1 id required string", "Answer: 1 id string",
+		"is required, but not in shop",
+	},
+	"sent a known value": {"enum K: A B\nRequest: 1 k K", "enum K: A B C\nRequest: 1 k K", ""},
+	"sent an unknown value": {
+		"enum K: A B C\nRequest: 1 k K", "enum K: A B\nRequest: 1 k K",
+		"can be C (2) in blog, which shop does not know",
+	},
+	"answered fewer values": {"enum K: A B C\nAnswer: 1 k K", "enum K: A B\nAnswer: 1 k K", ""},
+	"an enum and a number":  {"enum K: A\nAnswer: 1 k K", "Answer: 1 k int32", ""},
+	"an enum and text": {
+		"enum K: A\nAnswer: 1 k K", "Answer: 1 k string",
+		"is enum in blog, but string in shop",
+	},
+}
+
 func TestWhatAConsumerNeedsMustBeServed(t *testing.T) {
 	t.Parallel()
-	cases := map[string]struct{ mine, theirs, want string }{
-		"the same":                 {"Answer: 1 name string", "Answer: 1 name string", ""},
-		"more than is known":       {"Answer: 1 name string", "Answer: 1 name string; 2 price int64", ""},
-		"another name":             {"Answer: 1 name string", "Answer: 1 title string", ""},
-		"a field that is gone":     {"Answer: 1 name string; 2 price int64", "Answer: 1 name string", "Answer.price (number 2) of blog does not exist in shop"},
-		"a field that is new":      {"Request: 1 id string", "", "Request.id (number 1) of blog does not exist in shop"},
-		"another number":           {"Answer: 1 name string", "Answer: 2 name string", "Answer.name (number 1)"},
-		"a wider number":           {"Answer: 1 n int32", "Answer: 1 n uint64", ""},
-		"a bool that was a number": {"Answer: 1 n int32", "Answer: 1 n bool", ""},
-		"zigzag":                   {"Answer: 1 n sint32", "Answer: 1 n sint64", ""},
-		"zigzag or not":            {"Answer: 1 n int64", "Answer: 1 n sint64", "is int64 in blog, but sint64 in shop"},
-		"fixed":                    {"Answer: 1 n fixed64", "Answer: 1 n sfixed64", ""},
-		"another width":            {"Answer: 1 n fixed64", "Answer: 1 n fixed32", "is fixed64 in blog, but fixed32 in shop"},
-		"double and fixed64":       {"Answer: 1 n double", "Answer: 1 n fixed64", "is double in blog"},
-		"text and number":          {"Answer: 1 n int64", "Answer: 1 n string", "is int64 in blog, but string in shop"},
-		"sent text, read bytes":    {"Request: 1 n string", "Request: 1 n bytes", ""},
-		"sent bytes, read text":    {"Request: 1 n bytes", "Request: 1 n string", "is bytes in blog, but string in shop"},
-		"answered bytes":           {"Answer: 1 n string", "Answer: 1 n bytes", "is string in blog, but bytes in shop"},
-		"answered text":            {"Answer: 1 n bytes", "Answer: 1 n string", ""},
-		"one and several":          {"Answer: 1 n string", "Answer: 1 n repeated string", "is string in blog, but repeated string in shop"},
-		"several and one":          {"Request: 1 n repeated int64", "Request: 1 n int64", "is repeated int64 in blog, but int64 in shop"},
-		"a message and bytes":      {"Answer: 1 n Plan\nPlan:", "Answer: 1 n bytes", "is message in blog, but bytes in shop"},
-		"deeper":                   {"Answer: 1 n Plan\nPlan: 1 p Price\nPrice: 7 n int64", "Answer: 1 n Plan\nPlan: 1 p Price\nPrice: 7 n string", "field shop.v1.Price.n (number 7) is int64"},
-		"another name of a type":   {"Answer: 1 n Plan\nPlan: 1 p int64", "Answer: 1 n Offer\nOffer: 1 p int64", ""},
-		"itself":                   {"Answer: 1 next Answer; 2 n int64", "Answer: 1 next Answer; 2 n int64", ""},
-		"both ways, one fits":      {"Request: 1 p Plan\nAnswer: 1 p Plan\nPlan: 1 n string", "Request: 1 p Plan\nAnswer: 1 p Plan\nPlan: 1 n bytes", "is string in blog, but bytes in shop"},
-		"required, and not sent":   {"", "Request: 1 id required string", "field shop.v1.Request.id (number 1) is required, but not in blog"},
-		"required, and sent":       {"Request: 1 id required string", "Request: 1 id required string", ""},
-		"required by the consumer": {"Answer: 1 id required string", "Answer: 1 id string", "is required, but not in shop"},
-		"sent a known value":       {"enum K: A B\nRequest: 1 k K", "enum K: A B C\nRequest: 1 k K", ""},
-		"sent an unknown value":    {"enum K: A B C\nRequest: 1 k K", "enum K: A B\nRequest: 1 k K", "can be C (2) in blog, which shop does not know"},
-		"answered fewer values":    {"enum K: A B C\nAnswer: 1 k K", "enum K: A B\nAnswer: 1 k K", ""},
-		"an enum and a number":     {"enum K: A\nAnswer: 1 k K", "Answer: 1 k int32", ""},
-		"an enum and text":         {"enum K: A\nAnswer: 1 k K", "Answer: 1 k string", "is enum in blog, but string in shop"},
-	}
-	for name, c := range cases {
+	for name, c := range fieldCases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			err := meet(t, service, file(t, c.mine), file(t, c.theirs))

@@ -31,7 +31,8 @@ func file(t testing.TB, text string) *descriptorpb.FileDescriptorProto {
 	}
 	kinds := map[string]bool{}
 	for line := range strings.SplitSeq(text, "\n") {
-		if name, values, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "enum "), ":"); ok && strings.Contains(line, "enum ") {
+		text, isEnum := strings.CutPrefix(strings.TrimSpace(line), "enum ")
+		if name, values, _ := strings.Cut(text, ":"); isEnum {
 			f.EnumType = append(f.EnumType, enum(name, strings.Fields(values)))
 			kinds[name] = true
 		}

@@ -55,8 +55,8 @@ func Read(ctx context.Context, conn grpc.ClientConnInterface) (*Provided, error)
 }
 
 func unread(err error) error {
-	return fmt.Errorf("read what the module serves: %w (fix: serve grpc.reflection.v1 with the descriptors of every service; the SDK "+
-		"does)", err)
+	return fmt.Errorf("read what the module serves: %w (fix: serve grpc.reflection.v1 with the descriptors of every service; the "+
+		"SDK does)", err)
 }
 
 // reader asks on one stream: servers send a file once on each.

@@ -189,12 +189,17 @@ func TestAServerThatCannotBeRead(t *testing.T) {
 	large := file(t, "")
 	large.Options = &descriptorpb.FileOptions{GoPackage: proto.String(strings.Repeat("x", 3<<20))}
 	cases := map[string]*script{
-		"not here":            {},
-		`"none.proto"`:        {files: map[string]*descriptorpb.FileDescriptorProto{service: imports}},
-		"are missing":         {files: map[string]*descriptorpb.FileDescriptorProto{service: other}},
-		"that name is of":     {files: map[string]*descriptorpb.FileDescriptorProto{service: plans, "shop.v1.Request": plans}, services: []string{"shop.v1.Request"}},
-		"more than 200":       {services: make([]string, 201)},
-		"larger than 4 MiB":   {files: map[string]*descriptorpb.FileDescriptorProto{service: large, "a": large}, services: []string{"a"}},
+		"not here":     {},
+		`"none.proto"`: {files: map[string]*descriptorpb.FileDescriptorProto{service: imports}},
+		"are missing":  {files: map[string]*descriptorpb.FileDescriptorProto{service: other}},
+		"that name is of": {
+			files:    map[string]*descriptorpb.FileDescriptorProto{service: plans, "shop.v1.Request": plans},
+			services: []string{"shop.v1.Request"},
+		},
+		"more than 200": {services: make([]string, 201)},
+		"larger than 4 MiB": {
+			files: map[string]*descriptorpb.FileDescriptorProto{service: large, "a": large}, services: []string{"a"},
+		},
 		"more than 1000 file": {files: map[string]*descriptorpb.FileDescriptorProto{service: plans}, flood: true},
 	}
 	for i := range cases["more than 200"].services {

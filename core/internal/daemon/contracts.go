@@ -17,8 +17,8 @@ import (
 	"github.com/platformd/platformd/plugin-api/wire"
 )
 
-// agree compares what a module was built to call with what those that it requires serve. It starts after them; one that has not come
-// up by then is compared when it does, in verify.
+// agree compares what a module was built to call with what those that it requires serve. It starts after them; one that has not
+// come up by then is compared when it does, in verify.
 func (d *daemon) agree(mod *supervisor.Module, consumed []byte) error {
 	needed, err := contracts.Needs(mod.Manifest, consumed)
 	if err != nil {

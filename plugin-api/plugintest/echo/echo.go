@@ -1,5 +1,5 @@
-// Package echo is a gRPC service with a method of each kind, for tests of calls between modules. It is described at run time, so that
-// it needs no generated code; the registry of descriptors knows it like any other.
+// Package echo is a gRPC service with a method of each kind, for tests of calls between modules. It is described at run time, so
+// that it needs no generated code; the registry of descriptors knows it like any other.
 package echo
 
 import (
