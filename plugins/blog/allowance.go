@@ -21,10 +21,10 @@ const (
 )
 
 // allowances are how many posts each author may have, by the plan that billing knows, and how many there are. Both are looked up
-// together, at most every few seconds, and the posts counted along in between: neither billing nor the table is asked at every post.
+// together, at most every few seconds, and the posts counted along in between: neither billing nor the table is asked each time.
 //
-// Within this process the limit is exact. Several instances, or platforms, do not know of each other's posts until they look again:
-// together they may pass the limit by what they write in one allowanceTTL.
+// Within this process the limit is exact. Several instances, or platforms, do not know of each other's posts until they look
+// again: together they may pass the limit by what they write in one allowanceTTL.
 type allowances struct {
 	db      *gorm.DB
 	billing billingv1.BillingServiceClient
@@ -37,7 +37,8 @@ type allowances struct {
 type allowance struct {
 	users int // who hold it now
 
-	// changing is read-locked by who changes the number of posts, and locked by who counts them: a count sees each change or none of it.
+	// changing is read-locked by who changes the number of posts, and locked by who counts them: a count sees all of a change, or
+	// nothing.
 	changing sync.RWMutex
 	until    time.Time // when it must be looked up again
 	plan     string

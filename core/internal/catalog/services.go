@@ -29,8 +29,9 @@ func (p *planner) warnOfServices(n *node) {
 	}
 	for _, service := range p.missingServices(n) {
 		p.warn(n.name, &Error{Code: "service_missing",
-			Message: fmt.Sprintf("%s calls %s, which no installed module that it requires provides; those calls will fail", n.name, service),
-			Fix:     fmt.Sprintf("install %s, if that provides it", absent[0])})
+			Message: fmt.Sprintf("%s calls %s, which no installed module that it requires provides; those calls will fail",
+				n.name, service),
+			Fix: fmt.Sprintf("install %s, if that provides it", absent[0])})
 	}
 }
 

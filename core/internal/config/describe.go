@@ -5,20 +5,6 @@ import "maps"
 // descriptions says in one line what each key is for: config.yaml has them as comments, the schema as descriptions.
 func descriptions() map[string]string {
 	all := map[string]string{
-		"server":                         "How clients reach the platform.",
-		"server.listen":                  "Address of the HTTP server, host:port.",
-		"server.publicURL":               "URL under which clients reach the platform; empty: derived from listen.",
-		"server.tls":                     "Serve HTTPS: both files or neither.",
-		"server.tls.cert":                "PEM file with the certificate chain.",
-		"server.tls.key":                 "PEM file with the private key.",
-		"server.trustedProxies":          "IP addresses or CIDR ranges of proxies whose X-Forwarded-For is believed.",
-		"server.maxConnections":          "Most connections of all clients at once; 0: no limit.",
-		"server.maxConnectionsPerClient": "Most connections of one IP address or IPv6 /64, trusted proxies excepted; 0: no limit.",
-		"server.cors":                    "Which web pages may call the platform from a browser.",
-		"server.cors.origins":            "Origins such as https://app.example.com, or * for all; empty: none.",
-		"server.holdTimeout":             "How long a request waits for a module that is restarting.",
-		"server.drainTimeout":            "How long a stop waits for requests in flight.",
-
 		"data":     "What platformd must not lose.",
 		"data.dir": "Directory of the databases, the logs and the control socket.",
 
@@ -60,9 +46,28 @@ func descriptions() map[string]string {
 		"log.level":  "Least severe level that is logged: trace, debug, info, warn or error.",
 		"log.format": "auto (text on a terminal, JSON elsewhere), text or json.",
 	}
+	maps.Copy(all, serverDescriptions())
 	maps.Copy(all, overrideDescriptions())
 	maps.Copy(all, providerDescriptions())
 	return all
+}
+
+func serverDescriptions() map[string]string {
+	return map[string]string{
+		"server":                         "How clients reach the platform.",
+		"server.listen":                  "Address of the HTTP server, host:port.",
+		"server.publicURL":               "URL under which clients reach the platform; empty: derived from listen.",
+		"server.tls":                     "Serve HTTPS: both files or neither.",
+		"server.tls.cert":                "PEM file with the certificate chain.",
+		"server.tls.key":                 "PEM file with the private key.",
+		"server.trustedProxies":          "IP addresses or CIDR ranges of proxies whose X-Forwarded-For is believed.",
+		"server.maxConnections":          "Most connections of all clients at once; 0: no limit.",
+		"server.maxConnectionsPerClient": "Most connections of one IP address or IPv6 /64, trusted proxies excepted; 0: no limit.",
+		"server.cors":                    "Which web pages may call the platform from a browser.",
+		"server.cors.origins":            "Origins such as https://app.example.com, or * for all; empty: none.",
+		"server.holdTimeout":             "How long a request waits for a module that is restarting.",
+		"server.drainTimeout":            "How long a stop waits for requests in flight.",
+	}
 }
 
 func overrideDescriptions() map[string]string {

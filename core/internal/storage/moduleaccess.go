@@ -15,8 +15,8 @@ import (
 // OpenModule opens a module's database for the core to read and change rows in it, over one connection and with no more rights
 // than the module's own. On SQLite the file must be there, else the error matches fs.ErrNotExist: the module's start makes it.
 // What a module has in its database is its own to say: nothing that is read there may be trusted, and every query needs a
-// deadline. The function that is returned gives all back. What the core changes there does not wait for the disk: it is for what is
-// done again if a power cut, or a crash of the server, undoes it.
+// deadline. The function that is returned gives all back. What the core changes there does not wait for the disk: it is for what
+// is done again if a power cut, or a crash of the server, undoes it.
 func (s *Storage) OpenModule(
 	ctx context.Context, module string, log hclog.Logger,
 ) (*gorm.DB, func(context.Context) error, error) {
