@@ -6,6 +6,7 @@ package rabbittest
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	amqp091 "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 )
 
@@ -22,6 +24,9 @@ const sbin = "/usr/lib/rabbitmq/bin/"
 
 // upWait bounds the start of a node, on a machine that does much else.
 const upWait = 90 * time.Second
+
+// killWait bounds the end of a node that was killed.
+const killWait = 10 * time.Second
 
 // Node is a RabbitMQ node. It is used by one goroutine.
 type Node struct {
@@ -88,16 +93,16 @@ func (n *Node) Start() {
 	n.Helper()
 	n.process = exec.CommandContext(context.WithoutCancel(n.Context()), sbin+"rabbitmq-server")
 	n.process.Env = n.env()
-	n.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its shell and its node are killed together
+	n.process.Stdout, n.process.WaitDelay = io.Discard, killWait // a pipe: Wait is for all that have it, not for the shell alone
+	n.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}  // its shell and its node are killed together
 	require.NoError(n, n.process.Start())
 }
 
-// AwaitUp waits until it lets clients in.
+// AwaitUp waits until it lets clients in. That it takes connections says little: so does one that dies.
 func (n *Node) AwaitUp() {
 	n.Helper()
 	require.Eventually(n, func() bool {
-		dialer := net.Dialer{Timeout: time.Second}
-		conn, err := dialer.DialContext(n.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", n.port))
+		conn, err := amqp091.Dial(n.URL())
 		if err == nil {
 			_ = conn.Close()
 		}
@@ -115,11 +120,12 @@ func (n *Node) Kill() {
 	n.process = nil
 }
 
-// Ctl runs rabbitmqctl.
-func (n *Node) Ctl(args ...string) {
+// Ctl runs rabbitmqctl, and returns what it says.
+func (n *Node) Ctl(args ...string) string {
 	n.Helper()
 	command := exec.CommandContext(n.Context(), sbin+"rabbitmqctl", append([]string{"-q", "-n", n.name}, args...)...)
 	command.Env = n.env()
 	out, err := command.CombinedOutput()
 	require.NoError(n, err, string(out))
+	return string(out)
 }
