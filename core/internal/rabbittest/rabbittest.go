@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	amqp091 "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 )
 
@@ -98,16 +97,27 @@ func (n *Node) Start() {
 	require.NoError(n, n.process.Start())
 }
 
-// AwaitUp waits until it lets clients in. That it takes connections says little: so does one that dies.
+// AwaitUp waits until it lets clients in.
 func (n *Node) AwaitUp() {
 	n.Helper()
-	require.Eventually(n, func() bool {
-		conn, err := amqp091.Dial(n.URL())
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	}, upWait, 50*time.Millisecond, "the broker does not come up")
+	require.Eventually(n, n.answers, upWait, 50*time.Millisecond, "the broker does not come up")
+}
+
+// answers tells whether it speaks AMQP. That it takes connections says little: so does one that dies.
+func (n *Node) answers() bool {
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(n.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", n.port))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return false
+	}
+	if _, err := conn.Write([]byte("AMQP\x00\x00\x09\x01")); err != nil {
+		return false
+	}
+	_, err = conn.Read(make([]byte, 1))
+	return err == nil
 }
 
 // Kill is kill -9 of the node and all that it started; nothing if it does not run.
@@ -120,12 +130,11 @@ func (n *Node) Kill() {
 	n.process = nil
 }
 
-// Ctl runs rabbitmqctl, and returns what it says.
-func (n *Node) Ctl(args ...string) string {
+// Ctl runs rabbitmqctl.
+func (n *Node) Ctl(args ...string) {
 	n.Helper()
 	command := exec.CommandContext(n.Context(), sbin+"rabbitmqctl", append([]string{"-q", "-n", n.name}, args...)...)
 	command.Env = n.env()
 	out, err := command.CombinedOutput()
 	require.NoError(n, err, string(out))
-	return string(out)
 }

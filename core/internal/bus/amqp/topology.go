@@ -148,8 +148,8 @@ func (b *Bus) unlock(s *session) error {
 	})
 }
 
-// establish makes what each of the subscriptions needs. Queues are bound when all are made and sealed: nothing is put into one that
-// the broker may still forget.
+// establish makes what each of the subscriptions needs. Queues are bound when all are made and sealed: nothing is put into one
+// that the broker may still forget.
 func (b *Bus) establish(s *session, subscriptions []bus.Subscription) error {
 	var all errgroup.Group
 	all.SetLimit(declareAtOnce)
@@ -208,9 +208,9 @@ func (b *Bus) makeQueues(ch *amqp091.Channel, s bus.Subscription) error {
 	return explain("queue", queue, err)
 }
 
-// seal has the broker write down the names of the quorum queues that were just made: RabbitMQ keeps that of the last one in memory
-// for up to three seconds, unless it makes another. If all of its nodes are killed before, the queue comes back empty and never
-// has a leader.
+// seal has the broker write down the names of the quorum queues that were just made: RabbitMQ keeps that of the last one in
+// memory for some time, unless it makes another. If its only node is killed before, the queue comes back empty and never has a
+// leader.
 func (b *Bus) seal(s *session) error {
 	return onChannel(s, func(ch *amqp091.Channel) error {
 		seal := b.names.seal()
