@@ -162,10 +162,6 @@ func TestEventsG19(t *testing.T) {
 			report(t, proof{"G22", "events on " + name + " that did not overtake one of their key", events}, func() string {
 				return fmt.Sprintf("%d keys", publishers*keysEach)
 			})
-			// A broker that is killed within moments of making a quorum queue may lose what runs it, and never takes anything for it
-			// again: that is RabbitMQ's, and not what is proved here.
-			c.publish(order{Type: taken, ID: "first"})
-			c.settle(names, 1)
 			var publishing, killing sync.WaitGroup
 			for i := range publishers {
 				publishing.Go(func() { c.publishAll(i, events/publishers) })
@@ -175,7 +171,7 @@ func TestEventsG19(t *testing.T) {
 			publishing.Wait()
 			close(done)
 			killing.Wait()
-			c.settle(names, events+1)
+			c.settle(names, events)
 		})
 	}
 }
@@ -272,8 +268,6 @@ func TestEventsG23(t *testing.T) {
 	report(t, proof{"G23", "seconds with the broker blocked, under load", int(blocked.Seconds())}, nil)
 	p := c.p.Load()
 	writes.during(c, time.Second)
-	c.awaitDelivered(&writes)
-
 	c.broker.Kill()
 	writes.during(c, stopped)
 	var info struct {
@@ -326,13 +320,10 @@ func (w *writes) during(c *chaos, d time.Duration) {
 	end := time.Now().Add(d)
 	for range 4 {
 		clients.Go(func() {
-			rest := time.NewTicker(10 * time.Millisecond) // what is not too much for a machine that does much else
-			defer rest.Stop()
-			for range rest.C {
+			pause := time.NewTicker(10 * time.Millisecond) // or it is too much for a machine that does much else
+			defer pause.Stop()
+			for ; time.Now().Before(end); <-pause.C {
 				began := time.Now()
-				if began.After(end) {
-					return
-				}
 				body := fmt.Sprintf(`{"Type":%q,"N":%d,"Outbox":true}`, thing, w.number.Add(1))
 				got, err := c.p.Load().try(http.MethodPost, "/api/v1/courier/publish", "", body)
 				if err != nil || got.status != http.StatusOK {

@@ -6,6 +6,7 @@ package rabbittest
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -22,6 +23,9 @@ const sbin = "/usr/lib/rabbitmq/bin/"
 
 // upWait bounds the start of a node, on a machine that does much else.
 const upWait = 90 * time.Second
+
+// killWait bounds the end of a node that was killed.
+const killWait = 10 * time.Second
 
 // Node is a RabbitMQ node. It is used by one goroutine.
 type Node struct {
@@ -88,21 +92,32 @@ func (n *Node) Start() {
 	n.Helper()
 	n.process = exec.CommandContext(context.WithoutCancel(n.Context()), sbin+"rabbitmq-server")
 	n.process.Env = n.env()
-	n.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its shell and its node are killed together
+	n.process.Stdout, n.process.WaitDelay = io.Discard, killWait // a pipe: Wait is for all that have it, not for the shell alone
+	n.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}  // its shell and its node are killed together
 	require.NoError(n, n.process.Start())
 }
 
 // AwaitUp waits until it lets clients in.
 func (n *Node) AwaitUp() {
 	n.Helper()
-	require.Eventually(n, func() bool {
-		dialer := net.Dialer{Timeout: time.Second}
-		conn, err := dialer.DialContext(n.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", n.port))
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	}, upWait, 50*time.Millisecond, "the broker does not come up")
+	require.Eventually(n, n.answers, upWait, 50*time.Millisecond, "the broker does not come up")
+}
+
+// answers tells whether it speaks AMQP. That it takes connections says little: so does one that dies.
+func (n *Node) answers() bool {
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(n.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", n.port))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return false
+	}
+	if _, err := conn.Write([]byte("AMQP\x00\x00\x09\x01")); err != nil {
+		return false
+	}
+	_, err = conn.Read(make([]byte, 1))
+	return err == nil
 }
 
 // Kill is kill -9 of the node and all that it started; nothing if it does not run.

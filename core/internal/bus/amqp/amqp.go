@@ -80,6 +80,7 @@ type Bus struct {
 	entering sync.Mutex // calls.Add against calls.Wait
 
 	publishing, consuming *line
+	outages               *outages
 	slots                 chan struct{} // one for each event on its way
 	tails                 tails
 	declaring             chan struct{} // held by whoever declares: one at a time
@@ -106,9 +107,9 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	}
 	b.consumers.memories = map[string]*memory{}
 	b.consumers.running = map[*dispatcher]string{}
-	outages := &outages{log: o.Log, address: address(o.URL)}
-	b.publishing = newLine("publish", outages, b.preparePublishing)
-	b.consuming = newLine("consume", outages, b.prepareConsuming)
+	b.outages = &outages{log: o.Log, address: address(o.URL)}
+	b.publishing = newLine("publish", b.outages, b.preparePublishing)
+	b.consuming = newLine("consume", b.outages, b.prepareConsuming)
 	for _, l := range []*line{b.publishing, b.consuming} {
 		b.workers.Go(func() { l.run(b.running, &b.o) })
 	}

@@ -263,6 +263,7 @@ type outages struct {
 	address string
 	mu      sync.Mutex
 	down    map[string]bool
+	told    time.Time // when it was told last that the broker answers and confirms nothing
 }
 
 func (o *outages) begin(line string, why error) {
@@ -285,4 +286,23 @@ func (o *outages) over(line string) {
 			o.log.Info("the event broker answers again", "address", o.address)
 		}
 	}
+}
+
+// A broker that has not confirmed an event after confirmWait is told of, but not again for quietFor.
+const (
+	confirmWait = 4 * time.Second
+	quietFor    = time.Minute
+)
+
+// unconfirmed tells that the broker, which is there, has not confirmed what was published under a key.
+func (o *outages) unconfirmed(key string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if time.Since(o.told) < quietFor {
+		return
+	}
+	o.told = time.Now()
+	o.log.Warn("the event broker is there, and does not confirm what is published (fix: see in its log whether it is overloaded or "+
+		"short of memory or disk; or else `rabbitmq-queues quorum_status QUEUE` shows which queue that gets it has no leader, and "+
+		"docs/events.md what to do then)", "address", o.address, "key", key)
 }

@@ -36,6 +36,7 @@ func (n names) tail() string   { return string(n) + ".tail" }
 func (n names) ask() string    { return string(n) + ".ask" }
 func (n names) lock() string   { return string(n) + ".lock" }
 func (n names) dead() string   { return string(n) + ".dead" }
+func (n names) seal() string   { return string(n) + ".seal" }
 
 // queue is where a subscription's deliveries wait to be consumed.
 func (n names) queue(s bus.Subscription) string { return n.of("sub", s, "") }

@@ -135,7 +135,7 @@ func (p *batch) fail(place int, err error) {
 func (p *batch) giveUp(err error) {
 	for chain, rest := range p.chains {
 		if len(rest) > 0 {
-			p.parcels[rest[0]].abandon()
+			p.bus.abandon(&p.parcels[rest[0]])
 			p.end(chain, err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
@@ -22,6 +23,7 @@ type parcel struct {
 	done          func(error) // called when the broker has said what became of it, or cannot any more; must not block
 
 	by       *publisher // who sent it last
+	sent     time.Time
 	tag      uint64
 	returned bool
 }
@@ -160,7 +162,7 @@ func (p *publisher) send(ctx context.Context, what *parcel) error {
 		return errLost
 	}
 	p.next++
-	what.by, what.tag, what.returned = p, p.next, false
+	what.by, what.sent, what.tag, what.returned = p, time.Now(), p.next, false
 	what.message.CorrelationId = strconv.FormatUint(what.tag, 36)
 	p.onTheWay[what.tag] = what
 	p.mu.Unlock()
@@ -178,10 +180,10 @@ func (p *publisher) send(ctx context.Context, what *parcel) error {
 	return fmt.Errorf("%w: %w", errLost, err)
 }
 
-// abandon has done called no more.
-func (what *parcel) abandon() {
-	if what.by != nil {
-		what.by.take(what)
+// abandon has done of a parcel called no more.
+func (b *Bus) abandon(what *parcel) {
+	if what.by != nil && what.by.take(what) && time.Since(what.sent) > confirmWait {
+		b.outages.unconfirmed(what.key)
 	}
 }
 
@@ -239,7 +241,7 @@ func (b *Bus) deliver(ctx context.Context, what *parcel) error {
 				return err
 			}
 		case <-ctx.Done():
-			what.abandon()
+			b.abandon(what)
 			return b.ended(ctx, errUnconfirmed)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
@@ -81,16 +82,31 @@ func (b *Bus) preparePublishing(ctx context.Context, s *session) error {
 
 // establishBase makes what all subscriptions share.
 func (b *Bus) establishBase(s *session) error {
-	return onChannel(s, func(ch *amqp091.Channel) error {
+	err := onChannel(s, func(ch *amqp091.Channel) error {
 		for name, kind := range map[string]string{b.names.events(): "topic", b.names.tail(): "fanout", b.names.ask(): "fanout"} {
 			if err := ch.ExchangeDeclare(name, kind, true, false, false, false, nil); err != nil {
 				return explain("exchange", name, err)
 			}
 		}
-		_, err := ch.QueueDeclare(b.names.dead(), true, false, false, false, amqp091.Table{
-			amqp091.QueueTypeArg: amqp091.QueueTypeQuorum, "x-delivery-limit": int64(noLimit),
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if there, err := exists(s, b.names.dead()); err != nil || there {
+		return err
+	}
+	return b.alone(s, func() error {
+		err := onChannel(s, func(ch *amqp091.Channel) error {
+			_, err := ch.QueueDeclare(b.names.dead(), true, false, false, false, amqp091.Table{
+				amqp091.QueueTypeArg: amqp091.QueueTypeQuorum, "x-delivery-limit": int64(noLimit),
+			})
+			return explain("queue", b.names.dead(), err)
 		})
-		return explain("queue", b.names.dead(), err)
+		if err != nil {
+			return err
+		}
+		return b.seal(s)
 	})
 }
 
@@ -132,19 +148,44 @@ func (b *Bus) unlock(s *session) error {
 	})
 }
 
-// establish makes what each of the subscriptions needs.
+// establish makes what each of the subscriptions needs. Queues are bound when all are made and sealed: nothing is put into one
+// that the broker may still forget.
 func (b *Bus) establish(s *session, subscriptions []bus.Subscription) error {
 	var all errgroup.Group
 	all.SetLimit(declareAtOnce)
-	for _, subscription := range subscriptions {
-		all.Go(func() error {
-			return onChannel(s, func(ch *amqp091.Channel) error { return b.establishOne(ch, subscription) })
+	there, made := make([]bool, len(subscriptions)), make([]bool, len(subscriptions))
+	for i, subscription := range subscriptions {
+		all.Go(func() (err error) {
+			if there[i], err = exists(s, b.names.queue(subscription)); err != nil {
+				return err
+			}
+			err = onChannel(s, func(ch *amqp091.Channel) error { return b.makeQueues(ch, subscription) })
+			made[i] = err == nil
+			return err
 		})
 	}
-	return all.Wait()
+	err := all.Wait() // those that could be made are bound
+	if slices.Contains(there, false) {
+		if err := b.seal(s); err != nil {
+			return err
+		}
+	}
+	return errors.Join(err, onChannel(s, func(ch *amqp091.Channel) error {
+		for i, subscription := range subscriptions {
+			queue := b.names.queue(subscription)
+			if !made[i] {
+				continue
+			}
+			if err := ch.QueueBind(queue, binding(subscription.Pattern), b.names.events(), false, nil); err != nil {
+				return explain("queue", queue, err)
+			}
+		}
+		return nil
+	}))
 }
 
-func (b *Bus) establishOne(ch *amqp091.Channel, s bus.Subscription) error {
+// makeQueues makes the queues of one subscription; that which is bound is the last.
+func (b *Bus) makeQueues(ch *amqp091.Channel, s bus.Subscription) error {
 	queue := b.names.queue(s)
 	arguments := deadLettering(b.names.dead())
 	arguments["x-delivery-limit"] = int64(deliveryLimit)
@@ -163,10 +204,38 @@ func (b *Bus) establishOne(ch *amqp091.Channel, s bus.Subscription) error {
 			}
 		}
 	}
-	if _, err := ch.QueueDeclare(queue, true, false, false, false, arguments); err != nil {
-		return explain("queue", queue, err)
+	_, err := ch.QueueDeclare(queue, true, false, false, false, arguments)
+	return explain("queue", queue, err)
+}
+
+// seal has the broker write down the names of the quorum queues that were just made: RabbitMQ keeps that of the last one in
+// memory for some time, unless it makes another. If its only node is killed before, the queue comes back empty and never has a
+// leader.
+func (b *Bus) seal(s *session) error {
+	return onChannel(s, func(ch *amqp091.Channel) error {
+		seal := b.names.seal()
+		remove := func() error { _, err := ch.QueueDelete(seal, false, false, false); return explain("queue", seal, err) }
+		if err := remove(); err != nil { // it is there if whoever made it was killed, and then seals nothing
+			return err
+		}
+		_, err := ch.QueueDeclare(seal, true, false, false, false, amqp091.Table{amqp091.QueueTypeArg: amqp091.QueueTypeQuorum})
+		if err != nil {
+			return explain("queue", seal, err)
+		}
+		return remove()
+	})
+}
+
+// exists tells whether a queue is there.
+func exists(s *session, queue string) (bool, error) {
+	err := onChannel(s, func(ch *amqp091.Channel) error {
+		_, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+		return err
+	})
+	if isNotFound(err) {
+		return false, nil
 	}
-	return explain("queue", queue, ch.QueueBind(queue, binding(s.Pattern), b.names.events(), false, nil))
+	return err == nil, explain("queue", queue, err)
 }
 
 // deadLettering has what dies in a queue go to another one, and stay until it is there. That needs reject-publish.
