@@ -56,7 +56,8 @@ func serve(m Module, handshake plugin.HandshakeConfig) error {
 			return srv
 		}),
 		GRPCServer: func(options []grpc.ServerOption) *grpc.Server {
-			return grpc.NewServer(append(options, grpc.MaxRecvMsgSize(wire.MaxMessage), grpc.UnaryInterceptor(srv.guard))...)
+			options = append(options, wire.ServerOptions()...)
+			return grpc.NewServer(append(options, grpc.UnaryInterceptor(srv.guard))...)
 		},
 		Logger: hclog.New(&hclog.LoggerOptions{Name: "sdk", Level: hclog.Warn, Output: os.Stderr, JSONFormat: true}),
 	})
@@ -64,8 +65,7 @@ func serve(m Module, handshake plugin.HandshakeConfig) error {
 }
 
 func dialThrough(broker *plugin.GRPCBroker) dialer {
-	limit := grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage))
-	return func(id uint32) (*grpc.ClientConn, error) { return broker.DialWithOptions(id, limit) }
+	return func(id uint32) (*grpc.ClientConn, error) { return broker.DialWithOptions(id, wire.DialOptions()...) }
 }
 
 // stopOnSignal ends the module in an orderly way when somebody other than the core asks it to. SIGINT is left to go-plugin,

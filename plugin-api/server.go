@@ -68,7 +68,7 @@ func (s *server) Describe(_ context.Context, req *modulev1.DescribeRequest) (*mo
 	}
 	answer := &modulev1.DescribeResponse{
 		Routes: s.module.routeIDs(), Mount: s.module.Mount != nil, Sdk: sdkVersion(), Link: mux.Version,
-		Subscriptions: s.module.patterns(), Consumed: consumed,
+		Subscriptions: s.module.patterns(), Consumed: consumed, Deliver: true,
 	}
 	if s.module.Migrations != nil {
 		answer.Migrations = s.module.Migrations.IDs

@@ -49,8 +49,17 @@ func (d *daemon) published(subjects ...string) {
 
 func TestWhatTheModuleSaysIsTheVerdict(t *testing.T) {
 	t.Parallel()
+	for name, launch := range map[string]func(testing.TB, *instance.Launcher, string) *instance.Instance{
+		"deliver": instancetest.Launch,
+		"handle":  instancetest.LaunchHTTP1, // which asks for no description, so that nothing but Handle is sure
+	} {
+		t.Run(name, func(t *testing.T) { t.Parallel(); whatTheModuleSays(t, launch(t, instancetest.Launcher(t), "reader")) })
+	}
+}
+
+func whatTheModuleSays(t *testing.T, inst *instance.Instance) {
+	t.Helper()
 	registry := instance.NewRegistry()
-	inst := instancetest.Launch(t, instancetest.Launcher(t), "reader")
 	registry.Put("reader", inst)
 	c := consuming(registry)
 	for _, one := range []struct {

@@ -17,10 +17,7 @@ import (
 	"github.com/platformd/platformd/plugin-api/wire"
 )
 
-const (
-	maxMessage   = wire.MaxMessage
-	abandonAfter = 2 * time.Second
-)
+const abandonAfter = 2 * time.Second
 
 // connect starts the process and shakes hands. go-plugin takes no context: when ctx ends we kill the process, on which
 // everything it waits for fails.
@@ -60,9 +57,7 @@ func (i *Instance) clientConfig() *plugin.ClientConfig {
 		SyncStdout:       i.openStream(),
 		SyncStderr:       i.openStream(),
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: i.dir, Group: i.proc.cell.Group()},
-		GRPCDialOptions: []grpc.DialOption{
-			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)), grpc.WithChainStreamInterceptor(quietBroker),
-		},
+		GRPCDialOptions:  append(wire.DialOptions(), grpc.WithChainStreamInterceptor(quietBroker)),
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 			i.proc.prepare(cmd.Env)
 			return i.proc, nil

@@ -20,6 +20,7 @@ import (
 	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/link/http1"
 	"github.com/platformd/platformd/plugin-api/link/mux"
+	"github.com/platformd/platformd/plugin-api/wire"
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
@@ -47,6 +48,9 @@ type Instance struct {
 	data   transport
 	secret []byte            // of the data and the services socket
 	calls  *net.UnixListener // nil if the module calls no others
+
+	delivers   atomic.Bool // whether the module takes events by Events.Deliver
+	delivering delivering
 
 	printed    []io.Closer // streams that go-plugin writes to
 	endings    endings
@@ -91,17 +95,13 @@ func (i *Instance) ExitReason() string { return i.proc.exit() }
 func (i *Instance) Describe(ctx context.Context) (*modulev1.DescribeResponse, error) {
 	answer, err := i.module.Describe(ctx, &modulev1.DescribeRequest{Consumes: i.spec.Consumes})
 	i.link.Store(answer.GetLink())
+	i.delivers.Store(answer.GetDeliver())
 	return answer, err
 }
 
 // Migrate runs one migration step in the module.
 func (i *Instance) Migrate(ctx context.Context, req *modulev1.MigrateRequest) (*modulev1.MigrateResponse, error) {
 	return i.module.Migrate(ctx, req)
-}
-
-// Handle has the module handle one event, within ctx, and returns what came of it. An error says that nothing is known of that.
-func (i *Instance) Handle(ctx context.Context, req *modulev1.HandleRequest) (*modulev1.HandleResponse, error) {
-	return i.events.Handle(ctx, req)
 }
 
 // Init hands the module its configuration, its data socket and its connection to the core, and returns when it can serve.
@@ -336,7 +336,7 @@ func (i *Instance) endClient() {
 // serveCore serves the core's services to this one module until the broker closes.
 func (i *Instance) serveCore(id uint32) {
 	i.broker.AcceptAndServe(id, func(options []grpc.ServerOption) *grpc.Server {
-		server := grpc.NewServer(append(options, grpc.MaxRecvMsgSize(maxMessage))...)
+		server := grpc.NewServer(append(options, wire.ServerOptions()...)...)
 		i.spec.Services(server)
 		return server
 	})

@@ -16,7 +16,7 @@ import (
 
 const (
 	// maxAnswer bounds what RunOwn reads, in bytes.
-	maxAnswer = maxMessage
+	maxAnswer = wire.MaxMessage
 	// answerGrace is how long the answer of a process that has ended is still read. It is for a machine that is busy: nobody else
 	// holds the pipes, and an answer that is cut off would make a failure of what was done.
 	answerGrace = 10 * time.Second

@@ -77,7 +77,7 @@ func (p *Publishing) Admit(e event.Event, traceParent string) (event.Event, erro
 // fits looks at the data, which may be nothing at all if no schema says otherwise.
 func fits(e event.Event, schema *jsonschema.Resolved) error {
 	switch {
-	case !isJSON(e.ContentType) && schema == nil, len(e.Data) == 0 && schema == nil:
+	case schema == nil && (!isJSON(e.ContentType) || len(e.Data) == 0 || json.Valid(e.Data)):
 		return nil
 	case !isJSON(e.ContentType):
 		return fmt.Errorf("is %s, and module.yaml says that it has a JSON Schema (fix: send JSON)", e.ContentType)

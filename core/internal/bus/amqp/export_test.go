@@ -45,7 +45,7 @@ func Exchanges(prefix string) []string {
 
 // NewSocket bounds how long the other end of an open connection may be silent.
 func NewSocket(conn net.Conn, silence time.Duration) net.Conn {
-	s := &socket{Conn: conn, silence: silence}
+	s := newSocket(conn, silence)
 	s.open.Store(true)
 	return s
 }

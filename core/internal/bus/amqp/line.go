@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -148,7 +147,7 @@ func (l *line) connect(ctx context.Context, o *Options) (*session, error) {
 			if err != nil {
 				return nil, err
 			}
-			s.socket = &socket{Conn: raw, silence: 3 * o.Heartbeat}
+			s.socket = newSocket(raw, 3*o.Heartbeat)
 			return s.socket, raw.SetDeadline(time.Now().Add(dialWait))
 		},
 	})
@@ -187,49 +186,6 @@ func hangUp(s *session) {
 	_ = s.conn.CloseDeadline(time.Now().Add(closeWait)) // or the broker notices by itself
 	s.kill()
 	<-s.lost
-}
-
-// socket bounds how long a peer may let one wait. The library sets a bound for reading only after it has read something, and none
-// for writing.
-type socket struct {
-	net.Conn
-	silence time.Duration
-	open    atomic.Bool // the handshake, which has a deadline of its own, is over
-	mu      sync.Mutex
-	err     error
-}
-
-func (s *socket) Read(p []byte) (int, error) {
-	if s.open.Load() {
-		if err := s.SetReadDeadline(time.Now().Add(s.silence)); err != nil {
-			return 0, err
-		}
-	}
-	return s.Conn.Read(p)
-}
-
-func (s *socket) Write(p []byte) (int, error) {
-	if s.open.Load() {
-		if err := s.SetWriteDeadline(time.Now().Add(writeWait)); err != nil {
-			return 0, err
-		}
-	}
-	return s.Conn.Write(p)
-}
-
-func (s *socket) blame(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.err = err
-}
-
-func (s *socket) why() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.err == nil {
-		return errLost
-	}
-	return s.err
 }
 
 // gate is shut while the broker takes nothing.

@@ -10,6 +10,7 @@ import (
 	v1 "github.com/platformd/platformd/proto/platform/core/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -138,20 +139,258 @@ func (x *HandleResponse) GetDrop() bool {
 	return false
 }
 
+type DeliverRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Deliveries    []*Delivery            `protobuf:"bytes,1,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliverRequest) Reset() {
+	*x = DeliverRequest{}
+	mi := &file_platform_module_v1_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliverRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliverRequest) ProtoMessage() {}
+
+func (x *DeliverRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_module_v1_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliverRequest.ProtoReflect.Descriptor instead.
+func (*DeliverRequest) Descriptor() ([]byte, []int) {
+	return file_platform_module_v1_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DeliverRequest) GetDeliveries() []*Delivery {
+	if x != nil {
+		return x.Deliveries
+	}
+	return nil
+}
+
+// Delivery is one call of Handle.
+type Delivery struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name within this call, which no other has.
+	Number  uint64         `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Request *HandleRequest `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
+	// How long it may take, from when it comes.
+	Timeout       *durationpb.Duration `protobuf:"bytes,3,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delivery) Reset() {
+	*x = Delivery{}
+	mi := &file_platform_module_v1_events_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delivery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delivery) ProtoMessage() {}
+
+func (x *Delivery) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_module_v1_events_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
+func (*Delivery) Descriptor() ([]byte, []int) {
+	return file_platform_module_v1_events_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Delivery) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Delivery) GetRequest() *HandleRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *Delivery) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+type DeliverResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcomes      []*Outcome             `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliverResponse) Reset() {
+	*x = DeliverResponse{}
+	mi := &file_platform_module_v1_events_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliverResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliverResponse) ProtoMessage() {}
+
+func (x *DeliverResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_module_v1_events_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliverResponse.ProtoReflect.Descriptor instead.
+func (*DeliverResponse) Descriptor() ([]byte, []int) {
+	return file_platform_module_v1_events_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *DeliverResponse) GetOutcomes() []*Outcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+// Outcome is what one call of Handle has come to.
+type Outcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// That of the delivery.
+	Number uint64          `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Answer *HandleResponse `protobuf:"bytes,2,opt,name=answer,proto3" json:"answer,omitempty"`
+	// The code and the message of gRPC's status. Unless it is OK, the answer says nothing.
+	Code          int32  `protobuf:"varint,3,opt,name=code,proto3" json:"code,omitempty"`
+	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Outcome) Reset() {
+	*x = Outcome{}
+	mi := &file_platform_module_v1_events_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Outcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Outcome) ProtoMessage() {}
+
+func (x *Outcome) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_module_v1_events_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
+func (*Outcome) Descriptor() ([]byte, []int) {
+	return file_platform_module_v1_events_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Outcome) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Outcome) GetAnswer() *HandleResponse {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *Outcome) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Outcome) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_platform_module_v1_events_proto protoreflect.FileDescriptor
 
 const file_platform_module_v1_events_proto_rawDesc = "" +
 	"\n" +
-	"\x1fplatform/module/v1/events.proto\x12\x12platform.module.v1\x1a\x1cplatform/core/v1/event.proto\"|\n" +
+	"\x1fplatform/module/v1/events.proto\x12\x12platform.module.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cplatform/core/v1/event.proto\"|\n" +
 	"\rHandleRequest\x12-\n" +
 	"\x05event\x18\x01 \x01(\v2\x17.platform.core.v1.EventR\x05event\x12\"\n" +
 	"\fsubscription\x18\x02 \x01(\tR\fsubscription\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x05R\aattempt\":\n" +
 	"\x0eHandleResponse\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12\x12\n" +
-	"\x04drop\x18\x02 \x01(\bR\x04drop2Y\n" +
+	"\x04drop\x18\x02 \x01(\bR\x04drop\"N\n" +
+	"\x0eDeliverRequest\x12<\n" +
+	"\n" +
+	"deliveries\x18\x01 \x03(\v2\x1c.platform.module.v1.DeliveryR\n" +
+	"deliveries\"\x94\x01\n" +
+	"\bDelivery\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12;\n" +
+	"\arequest\x18\x02 \x01(\v2!.platform.module.v1.HandleRequestR\arequest\x123\n" +
+	"\atimeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"J\n" +
+	"\x0fDeliverResponse\x127\n" +
+	"\boutcomes\x18\x01 \x03(\v2\x1b.platform.module.v1.OutcomeR\boutcomes\"\x8b\x01\n" +
+	"\aOutcome\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12:\n" +
+	"\x06answer\x18\x02 \x01(\v2\".platform.module.v1.HandleResponseR\x06answer\x12\x12\n" +
+	"\x04code\x18\x03 \x01(\x05R\x04code\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage2\xb1\x01\n" +
 	"\x06Events\x12O\n" +
-	"\x06Handle\x12!.platform.module.v1.HandleRequest\x1a\".platform.module.v1.HandleResponseBBZ@github.com/platformd/platformd/proto/platform/module/v1;modulev1b\x06proto3"
+	"\x06Handle\x12!.platform.module.v1.HandleRequest\x1a\".platform.module.v1.HandleResponse\x12V\n" +
+	"\aDeliver\x12\".platform.module.v1.DeliverRequest\x1a#.platform.module.v1.DeliverResponse(\x010\x01BBZ@github.com/platformd/platformd/proto/platform/module/v1;modulev1b\x06proto3"
 
 var (
 	file_platform_module_v1_events_proto_rawDescOnce sync.Once
@@ -165,21 +404,33 @@ func file_platform_module_v1_events_proto_rawDescGZIP() []byte {
 	return file_platform_module_v1_events_proto_rawDescData
 }
 
-var file_platform_module_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_platform_module_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_platform_module_v1_events_proto_goTypes = []any{
-	(*HandleRequest)(nil),  // 0: platform.module.v1.HandleRequest
-	(*HandleResponse)(nil), // 1: platform.module.v1.HandleResponse
-	(*v1.Event)(nil),       // 2: platform.core.v1.Event
+	(*HandleRequest)(nil),       // 0: platform.module.v1.HandleRequest
+	(*HandleResponse)(nil),      // 1: platform.module.v1.HandleResponse
+	(*DeliverRequest)(nil),      // 2: platform.module.v1.DeliverRequest
+	(*Delivery)(nil),            // 3: platform.module.v1.Delivery
+	(*DeliverResponse)(nil),     // 4: platform.module.v1.DeliverResponse
+	(*Outcome)(nil),             // 5: platform.module.v1.Outcome
+	(*v1.Event)(nil),            // 6: platform.core.v1.Event
+	(*durationpb.Duration)(nil), // 7: google.protobuf.Duration
 }
 var file_platform_module_v1_events_proto_depIdxs = []int32{
-	2, // 0: platform.module.v1.HandleRequest.event:type_name -> platform.core.v1.Event
-	0, // 1: platform.module.v1.Events.Handle:input_type -> platform.module.v1.HandleRequest
-	1, // 2: platform.module.v1.Events.Handle:output_type -> platform.module.v1.HandleResponse
-	2, // [2:3] is the sub-list for method output_type
-	1, // [1:2] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	6, // 0: platform.module.v1.HandleRequest.event:type_name -> platform.core.v1.Event
+	3, // 1: platform.module.v1.DeliverRequest.deliveries:type_name -> platform.module.v1.Delivery
+	0, // 2: platform.module.v1.Delivery.request:type_name -> platform.module.v1.HandleRequest
+	7, // 3: platform.module.v1.Delivery.timeout:type_name -> google.protobuf.Duration
+	5, // 4: platform.module.v1.DeliverResponse.outcomes:type_name -> platform.module.v1.Outcome
+	1, // 5: platform.module.v1.Outcome.answer:type_name -> platform.module.v1.HandleResponse
+	0, // 6: platform.module.v1.Events.Handle:input_type -> platform.module.v1.HandleRequest
+	2, // 7: platform.module.v1.Events.Deliver:input_type -> platform.module.v1.DeliverRequest
+	1, // 8: platform.module.v1.Events.Handle:output_type -> platform.module.v1.HandleResponse
+	4, // 9: platform.module.v1.Events.Deliver:output_type -> platform.module.v1.DeliverResponse
+	8, // [8:10] is the sub-list for method output_type
+	6, // [6:8] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_platform_module_v1_events_proto_init() }
@@ -193,7 +444,7 @@ func file_platform_module_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_platform_module_v1_events_proto_rawDesc), len(file_platform_module_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

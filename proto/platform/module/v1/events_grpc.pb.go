@@ -19,7 +19,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Events_Handle_FullMethodName = "/platform.module.v1.Events/Handle"
+	Events_Handle_FullMethodName  = "/platform.module.v1.Events/Handle"
+	Events_Deliver_FullMethodName = "/platform.module.v1.Events/Deliver"
 )
 
 // EventsClient is the client API for Events service.
@@ -33,6 +34,10 @@ type EventsClient interface {
 	// several at a time.
 	// Errors: UNAVAILABLE if the module is not ready, or no longer takes events; NOT_FOUND if it has no handler for the pattern.
 	Handle(ctx context.Context, in *HandleRequest, opts ...grpc.CallOption) (*HandleResponse, error)
+	// Deliver is Handle for many events, over one call that lasts: what is ready at the same moment goes in one message, both ways. A
+	// module that says DescribeResponse.deliver gets its events by it. It answers each when it is handled, in any order. The end of the
+	// call, by either side, ends the handlers.
+	Deliver(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DeliverRequest, DeliverResponse], error)
 }
 
 type eventsClient struct {
@@ -53,6 +58,19 @@ func (c *eventsClient) Handle(ctx context.Context, in *HandleRequest, opts ...gr
 	return out, nil
 }
 
+func (c *eventsClient) Deliver(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DeliverRequest, DeliverResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Events_ServiceDesc.Streams[0], Events_Deliver_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DeliverRequest, DeliverResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Events_DeliverClient = grpc.BidiStreamingClient[DeliverRequest, DeliverResponse]
+
 // EventsServer is the server API for Events service.
 // All implementations must embed UnimplementedEventsServer
 // for forward compatibility.
@@ -64,6 +82,10 @@ type EventsServer interface {
 	// several at a time.
 	// Errors: UNAVAILABLE if the module is not ready, or no longer takes events; NOT_FOUND if it has no handler for the pattern.
 	Handle(context.Context, *HandleRequest) (*HandleResponse, error)
+	// Deliver is Handle for many events, over one call that lasts: what is ready at the same moment goes in one message, both ways. A
+	// module that says DescribeResponse.deliver gets its events by it. It answers each when it is handled, in any order. The end of the
+	// call, by either side, ends the handlers.
+	Deliver(grpc.BidiStreamingServer[DeliverRequest, DeliverResponse]) error
 	mustEmbedUnimplementedEventsServer()
 }
 
@@ -76,6 +98,9 @@ type UnimplementedEventsServer struct{}
 
 func (UnimplementedEventsServer) Handle(context.Context, *HandleRequest) (*HandleResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Handle not implemented")
+}
+func (UnimplementedEventsServer) Deliver(grpc.BidiStreamingServer[DeliverRequest, DeliverResponse]) error {
+	return status.Error(codes.Unimplemented, "method Deliver not implemented")
 }
 func (UnimplementedEventsServer) mustEmbedUnimplementedEventsServer() {}
 func (UnimplementedEventsServer) testEmbeddedByValue()                {}
@@ -116,6 +141,13 @@ func _Events_Handle_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Events_Deliver_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(EventsServer).Deliver(&grpc.GenericServerStream[DeliverRequest, DeliverResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Events_DeliverServer = grpc.BidiStreamingServer[DeliverRequest, DeliverResponse]
+
 // Events_ServiceDesc is the grpc.ServiceDesc for Events service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -128,6 +160,13 @@ var Events_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Events_Handle_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Deliver",
+			Handler:       _Events_Deliver_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "platform/module/v1/events.proto",
 }

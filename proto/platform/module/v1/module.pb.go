@@ -134,7 +134,9 @@ type DescribeResponse struct {
 	Subscriptions []string `protobuf:"bytes,6,rep,name=subscriptions,proto3" json:"subscriptions,omitempty"`
 	// A google.protobuf.FileDescriptorSet, serialized, that describes DescribeRequest.consumes as the module was built against them,
 	// with all that their files import. Empty if the module cannot tell: then what it needs is not compared with what is provided.
-	Consumed      []byte `protobuf:"bytes,7,opt,name=consumed,proto3" json:"consumed,omitempty"`
+	Consumed []byte `protobuf:"bytes,7,opt,name=consumed,proto3" json:"consumed,omitempty"`
+	// Whether the module takes events by Events.Deliver; else they come by Events.Handle.
+	Deliver       bool `protobuf:"varint,8,opt,name=deliver,proto3" json:"deliver,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -216,6 +218,13 @@ func (x *DescribeResponse) GetConsumed() []byte {
 		return x.Consumed
 	}
 	return nil
+}
+
+func (x *DescribeResponse) GetDeliver() bool {
+	if x != nil {
+		return x.Deliver
+	}
+	return false
 }
 
 // Database is where a module's own data lives. It travels on the handshake connection only.
@@ -893,7 +902,7 @@ const file_platform_module_v1_module_proto_rawDesc = "" +
 	"\n" +
 	"\x1fplatform/module/v1/module.proto\x12\x12platform.module.v1\"-\n" +
 	"\x0fDescribeRequest\x12\x1a\n" +
-	"\bconsumes\x18\x01 \x03(\tR\bconsumes\"\xc8\x01\n" +
+	"\bconsumes\x18\x01 \x03(\tR\bconsumes\"\xe2\x01\n" +
 	"\x10DescribeResponse\x12\x16\n" +
 	"\x06routes\x18\x01 \x03(\tR\x06routes\x12\x14\n" +
 	"\x05mount\x18\x02 \x01(\bR\x05mount\x12\x1e\n" +
@@ -903,7 +912,8 @@ const file_platform_module_v1_module_proto_rawDesc = "" +
 	"\x03sdk\x18\x04 \x01(\tR\x03sdk\x12\x12\n" +
 	"\x04link\x18\x05 \x01(\rR\x04link\x12$\n" +
 	"\rsubscriptions\x18\x06 \x03(\tR\rsubscriptions\x12\x1a\n" +
-	"\bconsumed\x18\a \x01(\fR\bconsumed\"\xd7\x01\n" +
+	"\bconsumed\x18\a \x01(\fR\bconsumed\x12\x18\n" +
+	"\adeliver\x18\b \x01(\bR\adeliver\"\xd7\x01\n" +
 	"\bDatabase\x12\x16\n" +
 	"\x06driver\x18\x01 \x01(\tR\x06driver\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12!\n" +
