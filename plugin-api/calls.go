@@ -90,7 +90,7 @@ func (m *moduleConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, metho
 func (m *moduleConn) consumesNothing(method string) error {
 	err := status.Error(codes.PermissionDenied, "this module calls no other (fix: name the service under services.consumes in its "+
 		"module.yaml, and the module that provides it under requires)")
-	return m.failed(method, err, metadata.Pairs(wire.MetadataRefused, "1"))
+	return m.failed(method, err, metadata.Pairs(wire.MetadataCore, "1"))
 }
 
 // addressed says for whom a call is, on whose behalf, and to which trace it belongs.
@@ -110,7 +110,7 @@ func (m *moduleConn) failed(method string, err error, trailer metadata.MD) error
 	}
 	return &CallError{
 		Module: m.name, Method: strings.TrimPrefix(method, "/"), status: status.Convert(err),
-		refused: len(trailer.Get(wire.MetadataRefused)) > 0,
+		byCore: len(trailer.Get(wire.MetadataCore)) > 0,
 	}
 }
 
@@ -154,8 +154,8 @@ type CallError struct {
 	Module string
 	Method string // package.Service/Method
 
-	status  *status.Status
-	refused bool // by the core, as this module must not make the call
+	status *status.Status
+	byCore bool // it is not the other module's answer
 }
 
 // Error implements error.
@@ -168,17 +168,18 @@ func (e *CallError) GRPCStatus() *status.Status { return e.status }
 
 // answer is what a client gets of a handler that returns the error. What the other module says about the request, it says to
 // everybody. That it cannot be reached is told without the words, which are for operators; and that this module called wrongly, or
-// is not allowed to, is no fault of the client's.
+// must not call, is no fault of the client's.
 func (e *CallError) answer() (answer *problem.Problem, public bool) {
-	switch code := e.status.Code(); {
-	case e.refused, code == codes.Unauthenticated, code == codes.Unimplemented:
-		return problem.New(http.StatusInternalServerError, "internal", "internal error"), false
-	case code == codes.Unavailable:
+	code := e.status.Code()
+	switch {
+	case code == codes.Unavailable, e.byCore && code == codes.ResourceExhausted:
 		return problem.New(http.StatusServiceUnavailable, "unavailable",
 			fmt.Sprintf("this needs the module %s, which cannot be reached at the moment: try again later", e.Module)), true
 	case code == codes.DeadlineExceeded:
 		return problem.New(http.StatusGatewayTimeout, "deadline_exceeded",
 			fmt.Sprintf("this needs the module %s, which did not answer in time: try again later", e.Module)), true
+	case e.byCore && code != codes.Canceled, code == codes.Unauthenticated, code == codes.Unimplemented:
+		return problem.New(http.StatusInternalServerError, "internal", "internal error"), false
 	}
 	return problem.FromError(e.status.Err())
 }

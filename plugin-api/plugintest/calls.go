@@ -102,11 +102,12 @@ func (p *calls) pass(_ any, in grpc.ServerStream) error {
 	said, _ := metadata.FromIncomingContext(in.Context())
 	to := strings.Join(said.Get(wire.MetadataModule), ",")
 	if err := guard.Call(p.manifest, to, method); err != nil {
-		in.SetTrailer(metadata.Pairs(wire.MetadataRefused, "1"))
+		in.SetTrailer(metadata.Pairs(wire.MetadataCore, "1"))
 		return err
 	}
 	callee := p.others[to]
 	if callee == nil {
+		in.SetTrailer(metadata.Pairs(wire.MetadataCore, "1"))
 		return status.Errorf(codes.Unavailable, "module %s is not installed (fix: name it in plugintest.Options.Provide)", to)
 	}
 	who := caller{principal: link.Principal{Kind: link.KindModule, ID: p.manifest.Name, Name: p.manifest.Name}}

@@ -37,9 +37,9 @@ const (
 	MetadataPrincipal = "platformd-principal"
 	MetadataSecret    = "platformd-secret"
 
-	// MetadataRefused is a trailer of what the core answers itself because the caller's manifest does not allow the call, or its
-	// binary was built for another callee: no fault of whoever the caller works for.
-	MetadataRefused = "platformd-refused"
+	// MetadataCore is a trailer of what the core answers a caller itself, and not the callee: it is no answer to whoever the caller
+	// works for.
+	MetadataCore = "platformd-core"
 
 	// MaxMessage is the largest gRPC message either half accepts, in bytes.
 	MaxMessage = 16 << 20

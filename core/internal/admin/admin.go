@@ -40,6 +40,8 @@ type Info struct {
 	Cache    string `json:"cache"`
 	// OutboxWaiting is how many events modules have put into their outboxes that the bus has not got yet.
 	OutboxWaiting int64 `json:"outbox_waiting"`
+	// Calls is how the calls of modules to others fare, by their names; of those that there have been.
+	Calls []CallPair `json:"calls"`
 	// Isolation is the best level that a module gets: "full", "landlock" or "none"; Capabilities is what led to it.
 	Isolation    isolation.Level     `json:"isolation"`
 	Capabilities []isolation.Finding `json:"capabilities,omitempty"`
@@ -47,6 +49,18 @@ type Info struct {
 	Ready bool `json:"ready"`
 	// StopMillis is the longest that a stop may take: draining, then every module's stopTimeout.
 	StopMillis int64 `json:"stop_ms"`
+}
+
+// CallPair is how the calls of one module to another fare.
+type CallPair struct {
+	Caller     string `json:"caller"`
+	Callee     string `json:"callee"`
+	InProgress int    `json:"in_progress"`
+	Calls      uint64 `json:"calls"`  // that have ended
+	Failed     uint64 `json:"failed"` // those of them that did not end with OK
+	Retries    uint64 `json:"retries"`
+	// Breaker is "closed", or "open" or "half-open" while calls are not passed on since they failed.
+	Breaker string `json:"breaker"`
 }
 
 // Module is one module, in whatever state it is. Nil slices and maps are sent as empty ones.

@@ -46,6 +46,7 @@ func denied(code codes.Code, format string, args ...any) *refusal {
 // Begin implements passthrough.Handler.
 func (c *caller) Begin(call *passthrough.Call) passthrough.Next {
 	e := &exchange{caller: c, call: call}
+	call.Own = []hpack.HeaderField{{Name: wire.MetadataCore, Value: "1"}}
 	refused := e.read()
 	if refused == nil {
 		refused = e.judge()

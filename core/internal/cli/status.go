@@ -62,7 +62,23 @@ func (a *app) showStatus(info admin.Info, modules []admin.Module) error {
 		return err
 	}
 	fmt.Fprintln(a.out)
-	return a.listModules(modules)
+	if err := a.listModules(modules); err != nil || len(info.Calls) == 0 {
+		return err
+	}
+	fmt.Fprintln(a.out)
+	return a.listCalls(info.Calls)
+}
+
+// listCalls shows how modules fare with each other.
+func (a *app) listCalls(pairs []admin.CallPair) error {
+	rows := [][]string{{"CALLS", "IN PROGRESS", "ENDED", "FAILED", "RETRIES", "BREAKER"}}
+	for _, p := range pairs {
+		rows = append(rows, []string{
+			p.Caller + " → " + p.Callee, strconv.Itoa(p.InProgress), strconv.FormatUint(p.Calls, 10), strconv.FormatUint(p.Failed, 10),
+			strconv.FormatUint(p.Retries, 10), p.Breaker,
+		})
+	}
+	return a.out.table(rows)
 }
 
 // eventsOf names the event bus, and what it has not got yet.

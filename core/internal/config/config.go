@@ -21,6 +21,7 @@ type Config struct {
 	Database   Database   `json:"database" envPrefix:"DATABASE_"`
 	Events     Events     `json:"events" envPrefix:"EVENTS_"`
 	Cache      Cache      `json:"cache" envPrefix:"CACHE_"`
+	Services   Services   `json:"services" envPrefix:"SERVICES_"`
 	Supervisor Supervisor `json:"supervisor" envPrefix:"SUPERVISOR_"`
 	Auth       Auth       `json:"auth" envPrefix:"AUTH_"`
 	Audit      Audit      `json:"audit" envPrefix:"AUDIT_"`
@@ -138,6 +139,12 @@ type Cache struct {
 	URL SecretURL `json:"url" env:"URL" validate:"omitempty,redis_url"`
 }
 
+// Services is the section services.
+type Services struct {
+	// Timeout is the time of a call between modules whose caller gives it none, streams apart.
+	Timeout time.Duration `json:"timeout" env:"TIMEOUT" validate:"gt=0,max=1h"`
+}
+
 // Supervisor is the section supervisor.
 type Supervisor struct {
 	Restart Restart `json:"restart" envPrefix:"RESTART_"`
@@ -184,6 +191,7 @@ func Default() Config {
 		Modules:    Modules{Dir: "./modules"},
 		Database:   Database{MaxConns: 6, ModuleMaxConns: 3, Isolation: "role"},
 		Events:     Events{Exchange: "platformd"},
+		Services:   Services{Timeout: 30 * time.Second},
 		Supervisor: Supervisor{Restart: Restart{Max: 5, Window: 10 * time.Minute}},
 		Auth:       Auth{AccessTTL: 15 * time.Minute, RefreshTTL: 720 * time.Hour},
 		Log:        Log{Level: "info", Format: "auto"},

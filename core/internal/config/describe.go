@@ -40,6 +40,9 @@ func descriptions() map[string]string {
 		"cache":     "Without a server: a cache in the process.",
 		"cache.url": "URL of a Redis server: redis://, rediss:// (TLS) or unix://.",
 
+		"services":         "Calls between modules.",
+		"services.timeout": "How long a call may take whose caller sets no deadline, at most 1h; streams have no limit.",
+
 		"supervisor":                "What happens when a module's process ends.",
 		"supervisor.restart":        "How many restarts are normal.",
 		"supervisor.restart.max":    "Restarts within the window before a module counts as crash-looping.",

@@ -3,28 +3,33 @@ package daemon
 import (
 	"context"
 	"net"
-	"time"
 
-	"github.com/platformd/platformd/core/internal/audit"
+	"github.com/platformd/platformd/core/internal/admin"
 	"github.com/platformd/platformd/core/internal/calls"
 	"github.com/platformd/platformd/core/internal/instance"
 	"github.com/platformd/platformd/core/internal/supervisor"
 	"github.com/platformd/platformd/plugin-api/manifest"
 )
 
-// callTimeout is the time of a call between modules whose caller gives it none.
-const callTimeout = 30 * time.Second
-
 // openCalls makes what passes calls between modules on.
 func (d *daemon) openCalls(context.Context) error {
 	d.calls = calls.New(calls.Deps{
 		Instances: d.registry, Manifest: d.manifest, Method: d.contracts.Method, Fits: d.contracts.Fits,
 		ReadTicket: d.auth.ReadTicket, Derive: d.auth.Derive, Mint: d.auth.Mint,
-		Record: func(entry audit.Entry) { d.audit.TryWrite(entry) },
-		Log:    d.log.Named("calls"), Metrics: d.metrics.registry, Hold: d.config.Server.HoldTimeout, Timeout: callTimeout,
+		Record: d.audit.TryWrite, Log: d.log.Named("calls"), Metrics: d.metrics.registry, Hold: d.config.Server.HoldTimeout, Timeout: d.config.Services.Timeout,
 	})
 	d.closing(func() error { d.calls.Wait(); return nil })
 	return nil
+}
+
+// callPairs is how the calls between modules fare.
+func (d *daemon) callPairs() []admin.CallPair {
+	statuses := d.calls.Statuses()
+	pairs := make([]admin.CallPair, len(statuses))
+	for i, s := range statuses {
+		pairs[i] = admin.CallPair(s)
+	}
+	return pairs
 }
 
 // manifest returns an installed module's; nil if it is not installed.

@@ -57,6 +57,7 @@ func (d *daemon) info() admin.Info {
 		Version: d.options.Version, PID: os.Getpid(), StartedAt: d.started,
 		URL: d.url(), Listen: d.listener.Addr().String(), DataDir: d.dataDir, ConfigFile: d.options.ConfigFile,
 		Database: d.storage.Name(), Events: d.busName, OutboxWaiting: d.outboxWaiting(), Cache: d.cache.Name(),
+		Calls:     d.callPairs(),
 		Isolation: d.isolation(), Capabilities: d.capabilities(),
 		Ready: d.readiness().Ready, StopMillis: d.longestStop().Milliseconds(),
 	}

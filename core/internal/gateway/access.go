@@ -121,9 +121,10 @@ func (rt *route) ticket(r *http.Request, caller auth.Identity) (string, error) {
 	return "", unavailable("the module cannot be told who you are at the moment", retrySoon)
 }
 
-// asksCore tells whether a module may ask the core anything in a caller's name.
-func asksCore(grants *manifest.Grants) bool {
-	lists := len(grants.Auth) + len(grants.Identity) + len(grants.Authz) + len(grants.Audit)
+// asksCore tells whether a module may ask the core anything in a caller's name, or call another module.
+func asksCore(m *manifest.Manifest) bool {
+	grants := &m.Grants
+	lists := len(grants.Auth) + len(grants.Identity) + len(grants.Authz) + len(grants.Audit) + len(m.Services.Consumes)
 	return lists > 0 || grants.Cache > 0
 }
 

@@ -130,7 +130,7 @@ func (g *Gateway) routesOf(m *manifest.Manifest) []*route {
 	for _, declared := range m.Routes {
 		routes = append(routes, &route{
 			Route: declared, gateway: g, module: m.Name, prefix: apiPrefix + m.Name, pattern: declared.Segments(),
-			asks: asksCore(&m.Grants),
+			asks: asksCore(m),
 		})
 	}
 	return g.withHeads(routes)

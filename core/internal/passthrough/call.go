@@ -18,6 +18,8 @@ type Call struct {
 	Header []hpack.HeaderField
 	Began  time.Time
 	State  any
+	// Own stands beside the status of an answer that is not the callee's; the Handler may set it in Begin.
+	Own []hpack.HeaderField
 
 	handler Handler
 	down    *stream // the caller's
@@ -131,7 +133,7 @@ func (c *Call) conclude(code codes.Code, message string, d *dirty) bool {
 	if up != nil {
 		up.drop(http2.ErrCodeCancel, d)
 	}
-	c.down.finish(statusFields(code, message, answered), d)
+	c.down.finish(append(statusFields(code, message, answered), c.Own...), d)
 	c.mu.Unlock()
 	c.handler.Done(c, attempt, Outcome{Code: code})
 	return true
