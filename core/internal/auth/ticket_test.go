@@ -156,3 +156,22 @@ func TestNoKeyNoTicket(t *testing.T) {
 	s.keys.set.Store(&keySet{})
 	require.Empty(t, mint(s, someone(), "blog", "r"))
 }
+
+// A module that passes a ticket on must not make it last.
+func TestADerivedTicketEndsWithTheFirst(t *testing.T) {
+	t.Parallel()
+	w := onSQLite(t)
+	s := w.replica(t)
+	first, err := s.ReadTicket(t.Context(), mint(s, someone(), "blog", "request-1"), "blog")
+	require.NoError(t, err)
+	w.clock.move(40 * time.Second)
+	derived := s.Derive(&first, "billing")
+	got, err := s.ReadTicket(t.Context(), derived, "billing")
+	require.NoError(t, err)
+	require.Equal(t, first, got)
+	_, err = s.ReadTicket(t.Context(), derived, "blog")
+	require.ErrorIs(t, err, ErrInvalidTicket)
+	w.clock.move(20 * time.Second)
+	_, err = s.ReadTicket(t.Context(), derived, "billing")
+	require.ErrorIs(t, err, ErrInvalidTicket)
+}

@@ -144,8 +144,8 @@ func (e *exchange) judge() *refusal {
 	}
 	switch {
 	case e.forged != "":
-		return denied(codes.PermissionDenied, "module %s may not set the metadata %s: the core does (fix: do not pass on the metadata of "+
-			"a call that came in)", name, e.forged)
+		return denied(codes.PermissionDenied, "module %s may not set the metadata %s: the core does (fix: do not pass on the "+
+			"metadata of a call that came in)", name, e.forged)
 	case e.modules != 1:
 		return &refusal{code: codes.InvalidArgument, message: fmt.Sprintf("the metadata %s must name one module (fix: call "+
 			"through core.Module(NAME))", wire.MetadataModule)}
@@ -161,8 +161,8 @@ func (e *exchange) judge() *refusal {
 	case provider == nil:
 		return &refusal{code: codes.Unavailable, message: fmt.Sprintf("module %s is not installed or not enabled", e.module)}
 	case !slices.Contains(provider.Services.Provides, e.service):
-		return &refusal{code: codes.Unimplemented, message: fmt.Sprintf("module %s does not provide %s (fix: call the module that does)",
-			e.module, e.service)}
+		return &refusal{code: codes.Unimplemented, message: fmt.Sprintf("module %s does not provide %s (fix: call the module that "+
+			"does)", e.module, e.service)}
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
-// Package calls is how modules call each other's gRPC services: it judges each call of a module's, finds an instance of the module
-// that it is for, and passes the call on.
+// Package calls is how modules call each other's gRPC services: it judges each call of a module's, finds an instance of the
+// module that it is for, and passes the call on.
 //
 // Floor 4. Who calls is the owner of the socket on which the call comes; the owner's manifest is the ceiling, and on whose behalf
 // it calls is shown by the ticket of the request. It must not read messages: package passthrough carries them as they are.

@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -55,6 +54,16 @@ func TestTheCalleeLearnsWhoCallsAndForWhom(t *testing.T) {
 	require.Empty(t, w.recorded(), "reads are not recorded")
 }
 
+// offence is a call that is not passed on.
+type offence struct {
+	conn     *grpc.ClientConn
+	ctx      context.Context //nolint:containedctx // it is the call's metadata
+	method   string
+	want     codes.Code
+	recorded bool
+	says     string
+}
+
 func TestWhatIsDenied(t *testing.T) {
 	w := newWorld(t)
 	w.launch()
@@ -65,37 +74,33 @@ func TestWhatIsDenied(t *testing.T) {
 		Name: "part", Requires: manifest.Requires{Optional: map[string]string{"billing": "*"}},
 		Services: manifest.Services{Consumes: []string{service + "/SetPlan"}},
 	})
-	for name, test := range map[string]struct {
-		conn     *grpc.ClientConn
-		ctx      context.Context
-		method   string
-		want     codes.Code
-		recorded bool
-		says     string
-	}{
-		"a consumer of nothing":      {stranger, to(t.Context(), "billing"), getPlan, codes.PermissionDenied, true, "services.consumes"},
-		"another service":            {conn, to(t.Context(), "billing"), restrict, codes.PermissionDenied, true, "services.consumes"},
-		"another method":             {part, to(t.Context(), "billing"), getPlan, codes.PermissionDenied, true, "services.consumes"},
-		"a module it has not named":  {unrelated, to(t.Context(), "billing"), getPlan, codes.PermissionDenied, true, "requires.modules"},
-		"a module that nobody knows": {conn, to(t.Context(), "nobody"), getPlan, codes.PermissionDenied, true, "requires.modules"},
-		"a forged ticket":            {conn, to(t.Context(), "billing", wire.MetadataTicket, "pft_forged"), getPlan, codes.Unauthenticated, true, "ticket"},
+	const denied, unauthenticated = codes.PermissionDenied, codes.Unauthenticated
+	const invalid, unimplemented = codes.InvalidArgument, codes.Unimplemented
+	billing := func(more ...string) context.Context { return to(t.Context(), "billing", more...) }
+	for name, test := range map[string]offence{
+		"a consumer of nothing":      {stranger, billing(), getPlan, denied, true, "services.consumes"},
+		"another service":            {conn, billing(), restrict, denied, true, "services.consumes"},
+		"another method":             {part, billing(), getPlan, denied, true, "services.consumes"},
+		"a module it has not named":  {unrelated, billing(), getPlan, denied, true, "requires.modules"},
+		"a module that nobody knows": {conn, to(t.Context(), "nobody"), getPlan, denied, true, "requires.modules"},
+		"a forged ticket":            {conn, billing(wire.MetadataTicket, "pft_forged"), getPlan, unauthenticated, true, "ticket"},
 		"another module's ticket": {
-			conn, to(t.Context(), "billing", wire.MetadataTicket, w.ticket("billing")), getPlan, codes.Unauthenticated, true, "ticket",
+			conn, billing(wire.MetadataTicket, w.ticket("billing")), getPlan, unauthenticated, true, "ticket",
 		},
 		"two tickets": {
-			conn, to(t.Context(), "billing", wire.MetadataTicket, w.ticket("blog"), wire.MetadataTicket, w.ticket("blog")), getPlan,
-			codes.Unauthenticated, true, "one ticket",
+			conn, billing(wire.MetadataTicket, w.ticket("blog"), wire.MetadataTicket, w.ticket("blog")), getPlan,
+			unauthenticated, true, "one ticket",
 		},
-		"a forged caller":    {conn, to(t.Context(), "billing", wire.MetadataCaller, "core"), getPlan, codes.PermissionDenied, true, "platformd-caller"},
-		"a forged principal": {conn, to(t.Context(), "billing", wire.MetadataPrincipal, "e30"), getPlan, codes.PermissionDenied, true, "platformd-principal"},
-		"a guessed secret":   {conn, to(t.Context(), "billing", wire.MetadataSecret, "x"), getPlan, codes.PermissionDenied, true, "platformd-secret"},
-		"no module":          {conn, t.Context(), getPlan, codes.InvalidArgument, false, "core.Module"},
-		"two modules":        {conn, to(t.Context(), "billing", wire.MetadataModule, "blog"), getPlan, codes.InvalidArgument, false, "core.Module"},
+		"a forged caller":    {conn, billing(wire.MetadataCaller, "core"), getPlan, denied, true, "platformd-caller"},
+		"a forged principal": {conn, billing(wire.MetadataPrincipal, "e30"), getPlan, denied, true, "platformd-principal"},
+		"a guessed secret":   {conn, billing(wire.MetadataSecret, "x"), getPlan, denied, true, "platformd-secret"},
+		"no module":          {conn, t.Context(), getPlan, invalid, false, "core.Module"},
+		"two modules":        {conn, billing(wire.MetadataModule, "blog"), getPlan, invalid, false, "core.Module"},
 		"a service that it does not provide": {
-			conn, to(t.Context(), "billing"), "/test.Part/One", codes.Unimplemented, false, "does not provide",
+			conn, billing(), "/test.Part/One", unimplemented, false, "does not provide",
 		},
-		"a method that it does not have": {conn, to(t.Context(), "billing"), missing, codes.Unimplemented, false, "has no method"},
-		"no path":                        {conn, to(t.Context(), "billing"), "/only", codes.Unimplemented, false, "SERVICE/METHOD"},
+		"a method that it does not have": {conn, billing(), missing, unimplemented, false, "has no method"},
+		"no path":                        {conn, billing(), "/only", unimplemented, false, "SERVICE/METHOD"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.recorded()
@@ -309,5 +314,3 @@ func TestTheCallsSocketIsItsModulesAlone(t *testing.T) {
 	_, err = invoke(to(t.Context(), "billing"), conn, getPlan, "x")
 	require.Equal(t, codes.Unavailable, status.Code(err), "%v", err)
 }
-
-var _ = metadata.MD{}

@@ -205,7 +205,8 @@ func (w *world) caller(m *manifest.Manifest) *grpc.ClientConn {
 	require.NoError(w.t, err)
 	done := make(chan struct{})
 	go func() { defer close(done); w.calls.ServeOn(m, l) }()
-	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableServiceConfig())
+	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDisableServiceConfig())
 	require.NoError(w.t, err)
 	w.t.Cleanup(func() {
 		_ = conn.Close()
@@ -246,7 +247,8 @@ func decode(t testing.TB, text string) string {
 
 func dialPath(t testing.TB, path string) *grpc.ClientConn {
 	t.Helper()
-	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableServiceConfig())
+	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDisableServiceConfig())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	return conn

@@ -37,7 +37,8 @@ type pair struct {
 	budget  budget
 	metrics *pairMetrics
 
-	inProgress, retries, ended, failed atomic.Int64
+	inProgress             atomic.Int64
+	retries, ended, failed atomic.Uint64
 }
 
 func (c *Calls) pair(caller, callee string) *pair {
@@ -55,7 +56,8 @@ func (c *Calls) pair(caller, callee string) *pair {
 	}
 	p = &pair{pairKey: key, places: bulkhead.New[any](maxInProgress), metrics: c.metrics.pair(key)}
 	p.budget.tokens = budgetMost
-	p.breaker = circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakerFailures).WithDelay(breakerDelay).WithSuccessThreshold(1).
+	p.breaker = circuitbreaker.NewBuilder[any]().
+		WithFailureThreshold(breakerFailures).WithDelay(breakerDelay).WithSuccessThreshold(1).
 		OnStateChanged(func(e circuitbreaker.StateChangedEvent) {
 			p.metrics.suspended(e.NewState != circuitbreaker.ClosedState)
 			c.deps.Log.Warn("calls between modules", "caller", caller, "callee", callee, "breaker", e.NewState.String())
@@ -67,8 +69,8 @@ func (c *Calls) pair(caller, callee string) *pair {
 // enter counts a call, or says why it is not passed on; leave ends it.
 func (p *pair) enter() (why string, ok bool) {
 	if !p.breaker.TryAcquirePermit() {
-		return fmt.Sprintf("calls of module %s to %s are suspended for %s, since %d in a row failed (fix: see `platformd logs --module "+
-			"%[2]s`)", p.caller, p.callee, p.breaker.RemainingDelay().Round(time.Millisecond), breakerFailures), false
+		return fmt.Sprintf("calls of module %s to %s are suspended for %s, since %d in a row failed (fix: see `platformd logs "+
+			"--module %[2]s`)", p.caller, p.callee, p.breaker.RemainingDelay().Round(time.Millisecond), breakerFailures), false
 	}
 	p.inProgress.Add(1)
 	p.metrics.inProgress.Inc()
@@ -77,8 +79,9 @@ func (p *pair) enter() (why string, ok bool) {
 
 // full is what a caller is told for whose call there is no place.
 func (p *pair) full() passthrough.Next {
-	return passthrough.Next{Code: codes.ResourceExhausted, Message: fmt.Sprintf("module %s is working on %d calls of module %s, which is "+
-		"the limit (fix: make fewer at once)", p.callee, maxInProgress, p.caller)}
+	what := fmt.Sprintf("module %s is working on %d calls of module %s, which is the limit (fix: make fewer at once)", p.callee,
+		maxInProgress, p.caller)
+	return passthrough.Next{Code: codes.ResourceExhausted, Message: what}
 }
 
 // leave ends what enter began. took is the call's time; blame is what its end says of the callee.
@@ -111,7 +114,7 @@ const (
 func (p *pair) status() Status {
 	return Status{
 		Caller: p.caller, Callee: p.callee, InProgress: int(p.inProgress.Load()), Breaker: p.breaker.State().String(),
-		Calls: uint64(p.ended.Load()), Failed: uint64(p.failed.Load()), Retries: uint64(p.retries.Load()), //nolint:gosec // they only grow
+		Calls: p.ended.Load(), Failed: p.failed.Load(), Retries: p.retries.Load(),
 	}
 }
 

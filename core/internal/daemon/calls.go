@@ -16,7 +16,8 @@ func (d *daemon) openCalls(context.Context) error {
 	d.calls = calls.New(calls.Deps{
 		Instances: d.registry, Manifest: d.manifest, Method: d.contracts.Method, Fits: d.contracts.Fits,
 		ReadTicket: d.auth.ReadTicket, Derive: d.auth.Derive, Mint: d.auth.Mint,
-		Record: d.audit.TryWrite, Log: d.log.Named("calls"), Metrics: d.metrics.registry, Hold: d.config.Server.HoldTimeout, Timeout: d.config.Services.Timeout,
+		Record: d.audit.TryWrite, Log: d.log.Named("calls"), Metrics: d.metrics.registry,
+		Hold: d.config.Server.HoldTimeout, Timeout: d.config.Services.Timeout,
 	})
 	d.closing(func() error { d.calls.Wait(); return nil })
 	return nil

@@ -193,7 +193,22 @@ func isolated(t *testing.T, reachable bool, limits isolation.Limits) cell {
 		level = host.Level()
 	}
 	spec.Data, spec.Limits = filepath.Join(dataDir, "modules", "spy"), limits
+	spec.Calls = greet
 	return cell{instancetest.LaunchSpec(t, launcher, spec), dataDir, spec.Data, level}
+}
+
+// greet greets whoever may call others in the instance's name.
+func greet(inst *instance.Instance, l *net.UnixListener) {
+	for {
+		conn, err := l.AcceptUnix()
+		if err != nil {
+			return
+		}
+		if inst.CheckCaller(conn) == nil {
+			_, _ = conn.Write([]byte("x"))
+		}
+		_ = conn.Close()
+	}
 }
 
 func (c cell) try(t *testing.T, what, on string) string {
@@ -257,6 +272,24 @@ func TestAModuleCanDoWhatItMay(t *testing.T) {
 		require.Less(t, files, 300)
 		uid := c.try(t, "id", "")
 		require.Equal(t, c.level == isolation.Full, uid != strconv.Itoa(os.Getuid()), "user %s at level %s", uid, c.level)
+	})
+}
+
+// Its process can call others, and nobody else in its name.
+func TestTheCallsSocketIsTheProcesss(t *testing.T) {
+	t.Parallel()
+	eachLevel(t, func(t *testing.T, c cell) {
+		socket := filepath.Join(c.dataDir, "run", "1", "calls.sock")
+		require.Equal(t, "connected", c.try(t, "dial", socket))
+		info, err := os.Stat(socket)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+		conn, err := net.DialTimeout("unix", socket, 5*time.Second)
+		require.NoError(t, err)
+		defer conn.Close()
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(5*time.Second)))
+		_, err = conn.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF)
 	})
 }
 

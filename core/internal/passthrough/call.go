@@ -277,8 +277,8 @@ func (c *Call) broke(s *stream, why Break, d *dirty) {
 	c.apply(c.handler.Broken(c, attempt, why), d)
 }
 
-// breakOff ends a call whose answer has begun, as the callee did: a reset stays one, and what it means is the caller's to know. mu
-// is held.
+// breakOff ends a call whose answer has begun, as the callee did: a reset stays one, and what it means is the caller's to know.
+// mu is held.
 func (c *Call) breakOff(why Break, d *dirty) {
 	c.close()
 	if why.Lost {

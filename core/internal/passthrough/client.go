@@ -25,8 +25,8 @@ func NewClient(raw *net.UnixConn) (*Client, error) {
 	return client, nil
 }
 
-// Run serves the connection until it ends, and returns why; nil if Close did it, or the callee in good order. Every call on it has
-// been told by then.
+// Run serves the connection until it ends, and returns why; nil if Close did it, or the callee in good order. Every call on it
+// has been told by then.
 func (c *Client) Run() error {
 	err := c.read()
 	c.end(err)

@@ -57,7 +57,10 @@ func block(fields ...string) []byte {
 	return out.Bytes()
 }
 
-var asking = []string{":method", "POST", ":scheme", "http", ":path", unaryMethod, ":authority", "x", "content-type", "application/grpc", "te", "trailers"}
+var asking = []string{
+	":method", "POST", ":scheme", "http", ":path", unaryMethod, ":authority", "x",
+	"content-type", "application/grpc", "te", "trailers",
+}
 
 func (p *peer) ask(id uint32, end bool) error {
 	return p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block(asking...), EndHeaders: true, EndStream: end})
@@ -104,7 +107,21 @@ func silent() *route {
 // What no peer may do to a connection ends it, and it alone.
 func TestWhatEndsAConnection(t *testing.T) {
 	path := serve(t, silent(), usual)
-	for name, act := range map[string]func(p *peer) error{
+	for name, act := range offences() {
+		t.Run(name, func(t *testing.T) {
+			other := rude(t, path)
+			p := rude(t, path)
+			_ = act(p) // it may be cut before it is through
+			p.cut()
+			require.NoError(t, other.WritePing(false, [8]byte{1}))
+			other.until(func(f http2.Frame) bool { ping, ok := f.(*http2.PingFrame); return ok && ping.IsAck() })
+			_ = other.conn.Close()
+		})
+	}
+}
+
+func offences() map[string]func(p *peer) error {
+	return map[string]func(p *peer) error{
 		"data on an idle stream":   func(p *peer) error { return p.WriteData(1, false, []byte("x")) },
 		"an even stream":           func(p *peer) error { return p.ask(2, false) },
 		"a reset of an idle one":   func(p *peer) error { return p.WriteRSTStream(7, http2.ErrCodeCancel) },
@@ -151,16 +168,6 @@ func TestWhatEndsAConnection(t *testing.T) {
 		"a flood of priorities": flooding(func(p *peer) error { return p.WritePriority(1, http2.PriorityParam{}) }),
 		"a flood of unknown":    flooding(func(p *peer) error { return p.WriteRawFrame(77, 0, 0, nil) }),
 		"rapid resets":          rapidResets(),
-	} {
-		t.Run(name, func(t *testing.T) {
-			other := rude(t, path)
-			p := rude(t, path)
-			_ = act(p) // it may be cut before it is through
-			p.cut()
-			require.NoError(t, other.WritePing(false, [8]byte{1}))
-			other.until(func(f http2.Frame) bool { ping, ok := f.(*http2.PingFrame); return ok && ping.IsAck() })
-			_ = other.conn.Close()
-		})
 	}
 }
 
@@ -224,13 +231,12 @@ func TestWhatEndsAStream(t *testing.T) {
 	p.until(isReset(5, http2.ErrCodeProtocol))
 	r.outcome(t)
 
-	for id, fields := range map[uint32][]string{
-		7: {":method", "GET", ":scheme", "http", ":path", "/a/b"}, 9: {":method", "POST", ":scheme", "http", ":path", "a"},
+	for i, fields := range [][]string{
+		{":method", "GET", ":scheme", "http", ":path", "/a/b"}, {":method", "POST", ":scheme", "http", ":path", "a"},
 	} {
-		_ = id
-		require.NoError(t, p.WriteHeaders(http2.HeadersFrameParam{StreamID: 100*id + 1, BlockFragment: block(fields...), EndHeaders: true}))
-		p.until(isReset(100*id+1, http2.ErrCodeProtocol))
-		break // ids only rise
+		id := uint32(7 + 2*i) //nolint:gosec // small
+		p.headers(id, false, fields...)
+		p.until(isReset(id, http2.ErrCodeProtocol))
 	}
 
 	require.NoError(t, p.ask(1001, false))
@@ -293,7 +299,9 @@ func callee(t *testing.T, act func(p *peer)) *passthrough.Client {
 		}
 		defer conn.Close()
 		_, _ = io.ReadFull(conn, make([]byte, len(http2.ClientPreface)))
-		p := newPeer(t, conn)
+		p := &peer{Framer: http2.NewFramer(conn, conn), t: t, conn: conn}
+		p.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+		p.AllowIllegalWrites = true
 		_ = p.WriteSettings()
 		act(p)
 		_, _ = io.Copy(io.Discard, conn)
@@ -302,6 +310,8 @@ func callee(t *testing.T, act func(p *peer)) *passthrough.Client {
 	t.Cleanup(func() { client.Close(); _ = l.Close(); <-done })
 	return client
 }
+
+func (p *peer) reset(id uint32, code http2.ErrCode) { _ = p.WriteRSTStream(id, code) }
 
 func (p *peer) asked() uint32 {
 	for {
@@ -315,7 +325,7 @@ func (p *peer) asked() uint32 {
 	}
 }
 
-func (p *peer) answer(id uint32, end bool, fields ...string) {
+func (p *peer) headers(id uint32, end bool, fields ...string) {
 	_ = p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block(fields...), EndHeaders: true, EndStream: end})
 }
 
@@ -328,21 +338,26 @@ func TestAnswersThatAreNone(t *testing.T) {
 	}{
 		"data before headers": {func(p *peer, id uint32) { _ = p.WriteData(id, false, []byte("x")) }, codes.Internal},
 		"no trailers": {func(p *peer, id uint32) {
-			p.answer(id, false, head...)
+			p.headers(id, false, head...)
 			_ = p.WriteData(id, true, nil)
 		}, codes.Internal},
-		"headers without a status": {func(p *peer, id uint32) { p.answer(id, false, "a", "b") }, codes.Internal},
-		"a request for an answer":  {func(p *peer, id uint32) { p.answer(id, false, asking...) }, codes.Internal},
-		"headers twice":            {func(p *peer, id uint32) { p.answer(id, false, head...); p.answer(id, false, head...) }, codes.Internal},
-		"refused":                  {func(p *peer, id uint32) { _ = p.WriteRSTStream(id, http2.ErrCodeRefusedStream) }, codes.Unavailable},
-		"calm":                     {func(p *peer, id uint32) { _ = p.WriteRSTStream(id, http2.ErrCodeEnhanceYourCalm) }, codes.ResourceExhausted},
-		"away, before the call":    {func(p *peer, _ uint32) { _ = p.WriteGoAway(0, http2.ErrCodeNo, nil) }, codes.Unavailable},
-		"cut":                      {func(p *peer, _ uint32) { _ = p.conn.Close() }, codes.Unavailable},
-		"data of a stranger":       {func(p *peer, _ uint32) { _ = p.WriteData(99, false, []byte("x")) }, codes.Unavailable},
-		"a window that overflows":  {func(p *peer, id uint32) { _ = p.WriteWindowUpdate(id, 1<<31-1) }, codes.Internal},
-		"a call of the callee's":   {func(p *peer, _ uint32) { _ = p.ask(2, true) }, codes.Unavailable},
-		"nonsense":                 {func(p *peer, _ uint32) { _, _ = p.conn.Write(bytes.Repeat([]byte{0xee}, 100)) }, codes.Unavailable},
-		"data beyond the window":   {tooMuch(head), codes.Internal},
+		"headers without a status": {func(p *peer, id uint32) { p.headers(id, false, "a", "b") }, codes.Internal},
+		"a request for an answer":  {func(p *peer, id uint32) { p.headers(id, false, asking...) }, codes.Internal},
+		"headers twice": {func(p *peer, id uint32) {
+			p.headers(id, false, head...)
+			p.headers(id, false, head...)
+		}, codes.Internal},
+		"refused":                 {func(p *peer, id uint32) { p.reset(id, http2.ErrCodeRefusedStream) }, codes.Unavailable},
+		"calm":                    {func(p *peer, id uint32) { p.reset(id, http2.ErrCodeEnhanceYourCalm) }, codes.ResourceExhausted},
+		"away, before the call":   {func(p *peer, _ uint32) { _ = p.WriteGoAway(0, http2.ErrCodeNo, nil) }, codes.Unavailable},
+		"cut":                     {func(p *peer, _ uint32) { _ = p.conn.Close() }, codes.Unavailable},
+		"data of a stranger":      {func(p *peer, _ uint32) { _ = p.WriteData(99, false, []byte("x")) }, codes.Unavailable},
+		"a window that overflows": {func(p *peer, id uint32) { _ = p.WriteWindowUpdate(id, 1<<31-1) }, codes.Internal},
+		"a call of the callee's":  {func(p *peer, _ uint32) { _ = p.ask(2, true) }, codes.Unavailable},
+		"nonsense": {func(p *peer, _ uint32) {
+			_, _ = p.conn.Write(bytes.Repeat([]byte{0xee}, 100))
+		}, codes.Unavailable},
+		"data beyond the window": {tooMuch(head), codes.Internal},
 	} {
 		t.Run(name, func(t *testing.T) {
 			to := callee(t, func(p *peer) {
@@ -359,7 +374,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 // tooMuch sends more than a caller that does not read lets through.
 func tooMuch(head []string) func(p *peer, id uint32) {
 	return func(p *peer, id uint32) {
-		p.answer(id, false, head...)
+		p.headers(id, false, head...)
 		message := make([]byte, 16<<10)
 		binary.BigEndian.PutUint32(message[1:], 64<<20)
 		for range 100 {
@@ -413,12 +428,12 @@ func FuzzConnections(f *testing.F) {
 		l := listen(t, listening)
 		defer l.Close()
 		client := connect(t, listening)
-		accepted, err := l.Accept()
+		accepted, err := l.AcceptUnix()
 		require.NoError(t, err)
 		p := rude(t, serve(t, straight(client), usual))
 		require.NoError(t, p.ask(1, true))
 		_, _ = accepted.Write(input)
-		_ = accepted.(*net.UnixConn).CloseWrite()
+		_ = accepted.CloseWrite()
 		p.until(func(f http2.Frame) bool { // whatever the callee said, the caller is answered
 			switch f := f.(type) {
 			case *http2.MetaHeadersFrame:

@@ -2,6 +2,7 @@ package passthrough_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -70,7 +70,7 @@ func echoes() *echo {
 		stream: func(s grpc.ServerStream) error {
 			for {
 				in := new(bytesValue)
-				if err := s.RecvMsg(in); err == io.EOF {
+				if err := s.RecvMsg(in); errors.Is(err, io.EOF) {
 					return nil
 				} else if err != nil {
 					return err
@@ -237,5 +237,3 @@ func through(t testing.TB, e *echo) (*grpc.ClientConn, *route) {
 }
 
 func ok(code codes.Code) passthrough.Outcome { return passthrough.Outcome{Code: code, ByCallee: true} }
-
-var _ = hpack.HeaderField{}

@@ -183,11 +183,13 @@ func TestMetadataTrailersAndDetailsArrive(t *testing.T) {
 	require.Equal(t, codes.FailedPrecondition, got.Code())
 	require.Equal(t, "not: 100% déjà\n", got.Message())
 	require.Len(t, got.Details(), 1)
-	require.Equal(t, "why", got.Details()[0].(*errdetails.ErrorInfo).GetReason())
+	info, isInfo := got.Details()[0].(*errdetails.ErrorInfo)
+	require.True(t, isInfo)
+	require.Equal(t, "why", info.GetReason())
 	require.Equal(t, []string{"a"}, header.Get("x-first"))
 	require.Equal(t, []string{string([]byte{0, 1, 255})}, header.Get("x-bin"))
 	require.Equal(t, ok(codes.FailedPrecondition), r.outcome(t))
-	_ = trailer
+	require.Contains(t, trailer, "x-last")
 }
 
 // payloads notes how large what comes in was on the wire.

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// stream is one call's part of one connection. Its fields are guarded by the connection's mu, except for the first three, which do
-// not change.
+// stream is one call's part of one connection. Its fields are guarded by the connection's mu, except for the first three, which
+// do not change.
 type stream struct {
 	conn *conn
 	id   uint32

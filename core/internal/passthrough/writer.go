@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// writer collects what many goroutines append and writes it together: one system call serves all of them. Nobody who flushes waits
-// for a slow peer.
+// writer collects what many goroutines append and writes it together: one system call serves all of them. Nobody who flushes
+// waits for a slow peer.
 type writer struct {
 	conn *net.UnixConn
 	raw  syscall.RawConn
