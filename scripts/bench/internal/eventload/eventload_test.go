@@ -13,10 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformd/platformd/scripts/bench/internal/latency"
+	"github.com/platformd/platformd/scripts/bench/internal/orders"
 )
 
 // order gives an order and waits for its result.
-func order(t *testing.T, l *Load, o Order) (sample latency.Sample) {
+func order(t *testing.T, l *Load, o orders.Order) (sample latency.Sample) {
 	t.Helper()
 	body, err := json.Marshal(o)
 	require.NoError(t, err)
@@ -67,13 +68,13 @@ func TestPublishedIsHandledLater(t *testing.T) {
 	t.Parallel()
 	l, queue := newBus(t)
 	consume(t, l, queue, 0)
-	sample := order(t, l, Order{Publish, 4, 50 * time.Millisecond})
+	sample := order(t, l, orders.Order{Kind: Publish, Callers: 4, Duration: 50 * time.Millisecond})
 	require.Zero(t, sample.Errors, sample.Problem)
 	require.Positive(t, sample.Requests)
 	require.GreaterOrEqual(t, sample.P50, time.Millisecond)
 	require.Less(t, sample.P50, 20*time.Millisecond)
 	require.Zero(t, l.handled.Load(), "it waits")
-	order(t, l, Order{Kind: Settle})
+	order(t, l, orders.Order{Kind: Settle})
 	require.Equal(t, l.published.Load(), l.handled.Load())
 	require.GreaterOrEqual(t, l.handled.Load(), int64(sample.Requests))
 }
@@ -82,7 +83,7 @@ func TestDeliveredIsHandled(t *testing.T) {
 	t.Parallel()
 	l, queue := newBus(t)
 	consume(t, l, queue, 10*time.Millisecond)
-	sample := order(t, l, Order{Deliver, 2, 500 * time.Millisecond})
+	sample := order(t, l, orders.Order{Kind: Deliver, Callers: 2, Duration: 500 * time.Millisecond})
 	require.Zero(t, sample.Errors, sample.Problem)
 	require.GreaterOrEqual(t, sample.P50, 10*time.Millisecond, "with its handling")
 	require.LessOrEqual(t, sample.Requests, 100)
@@ -92,7 +93,7 @@ func TestDeliveredIsHandled(t *testing.T) {
 func TestFailuresAreCounted(t *testing.T) {
 	t.Parallel()
 	l := New(func(context.Context, string, []byte) error { <-time.After(time.Millisecond); return errors.New("no") })
-	sample := order(t, l, Order{Deliver, 1, 20 * time.Millisecond})
+	sample := order(t, l, orders.Order{Kind: Deliver, Callers: 1, Duration: 20 * time.Millisecond})
 	require.Zero(t, sample.Requests)
 	require.Positive(t, sample.Errors)
 	require.Equal(t, "no", sample.Problem)
