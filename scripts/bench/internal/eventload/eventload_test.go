@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,17 +15,12 @@ import (
 )
 
 // order gives an order and waits for its result.
-func order(t *testing.T, l *Load, o orders.Order) (sample latency.Sample) {
+func order(t *testing.T, l *Load, o orders.Order) latency.Sample {
 	t.Helper()
-	body, err := json.Marshal(o)
+	server := httptest.NewServer(l)
+	defer server.Close()
+	sample, err := orders.Give(t.Context(), server.URL, o)
 	require.NoError(t, err)
-	answer := httptest.NewRecorder()
-	l.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodPost, Path, strings.NewReader(string(body))))
-	require.Equal(t, http.StatusAccepted, answer.Code)
-	answer = httptest.NewRecorder()
-	l.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, Path, nil))
-	require.Equal(t, http.StatusOK, answer.Code, answer.Body)
-	require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &sample))
 	return sample
 }
 
@@ -97,8 +90,4 @@ func TestFailuresAreCounted(t *testing.T) {
 	require.Zero(t, sample.Requests)
 	require.Positive(t, sample.Errors)
 	require.Equal(t, "no", sample.Problem)
-
-	answer := httptest.NewRecorder()
-	l.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, Path, nil))
-	require.Equal(t, http.StatusBadRequest, answer.Code, "nothing runs")
 }
