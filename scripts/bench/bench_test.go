@@ -162,6 +162,27 @@ func TestQuickRunWithEvents(t *testing.T) {
 	}
 }
 
+func TestQuickRunWithCalls(t *testing.T) {
+	t.Parallel()
+	cmd, stdout, stderr, temp := start(t, "--quick", "--scenarios", "call1,call64", "-o", "json")
+	require.NoError(t, cmd.Wait(), stderr)
+	requireGone(t, temp)
+	var result report.Result
+	require.NoError(t, json.Unmarshal(stdout.Bytes(), &result))
+	require.Len(t, result.Scenarios, 2)
+	for _, scenario := range result.Scenarios {
+		require.Equal(t, "grpc-go", scenario.Baseline)
+		require.Len(t, scenario.Rows, 2)
+		for _, row := range scenario.Rows {
+			require.Zero(t, row.Errors, "%s in %s: %s", row.Contestant, scenario.ID, stderr)
+			require.Positive(t, row.PerSecond)
+			require.GreaterOrEqual(t, row.P99Micros, row.P50Micros)
+			require.Positive(t, row.CPUMicros)
+			require.Positive(t, *row.Ratio)
+		}
+	}
+}
+
 func TestWithoutAServer(t *testing.T) {
 	t.Setenv("PLATFORMD_TEST_POSTGRESQL", "postgres://nobody@127.0.0.1:1/none")
 	cmd, stdout, stderr, temp := start(t, "--quick", "--scenarios", "create", "--only", "gorm-sqlite,blog-postgres")

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/scripts/bench/internal/contestant"
+	"github.com/platformd/platformd/scripts/bench/internal/scenario"
 )
 
 func TestParse(t *testing.T) {
@@ -26,8 +29,8 @@ func TestParse(t *testing.T) {
 	require.Equal(t, 1, quick.rounds)
 	require.Equal(t, time.Second, quick.duration)
 	require.Zero(t, quick.warmup)
-	require.Len(t, quick.contestants, 15)
-	require.Len(t, quick.scenarios, 12)
+	require.Len(t, quick.contestants, len(contestant.All()))
+	require.Len(t, quick.scenarios, len(scenario.All()))
 }
 
 func TestMatch(t *testing.T) {
@@ -35,6 +38,7 @@ func TestMatch(t *testing.T) {
 	for args, want := range map[string][2]string{
 		"--scenarios list":                                    {"gorm-sqlite,blog-sqlite,gorm-postgres,blog-postgres", "list"},
 		"--scenarios access":                                  {"public,guarded", "access"},
+		"--scenarios call1,call64":                            {"grpc-go,calls", "call1,call64"},
 		"--scenarios ws --only gin,grpc":                      {"gin", "ws"},
 		"--only link,blog-sqlite --scenarios get1,sse,create": {"link,blog-sqlite", "get1,sse,create"},
 		"--only grpc --scenarios list,ws,post":                {"grpc", "post"},

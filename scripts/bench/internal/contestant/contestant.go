@@ -36,11 +36,13 @@ func BaselineOf(subject scenario.Subject) string {
 		return openTwin
 	case scenario.Events:
 		return rawBroker
+	case scenario.Calls:
+		return rawCalls
 	}
 	return Baseline
 }
 
-// Contestant is one way to serve the routes of internal/handler, or the sample module blog, or to carry events.
+// Contestant is one way to serve the routes of internal/handler, or the sample module blog, to carry events, or calls.
 type Contestant struct {
 	Name string
 	// What says in one line what it is.
@@ -72,7 +74,7 @@ func All() []Contestant {
 	for i := range all {
 		all[i].Against = Baseline
 	}
-	return slices.Concat(all, twins(), keepers(), messengers())
+	return slices.Concat(all, twins(), keepers(), messengers(), callers())
 }
 
 // carriers bring requests to handlers.

@@ -48,7 +48,7 @@ func startPlatform(name, binary string) func(context.Context, *Site, string) ([]
 // Platform is a daemon with data and modules of its own.
 type Platform struct {
 	Name     string // of its folder
-	Binary   string // of the module bench: link, http1 or events; empty: it is not there
+	Binary   string // of the module bench: link, http1, events or calls; empty: it is not there
 	Address  string
 	Samples  []string // which sample modules are there
 	Billing  bool     // whether our module that stands for billing is there
@@ -81,8 +81,8 @@ func (s *Site) StartPlatform(ctx context.Context, p Platform) (*Platform, error)
 func (p *Platform) install(s *Site, modules string) error {
 	if p.Binary != "" {
 		manifest := filepath.Join(s.Root, "scripts", "bench", "module", "module.yaml")
-		if p.Binary == "events" {
-			manifest = filepath.Join(s.Root, "scripts", "bench", "module", "events", "module.yaml")
+		if p.Binary == "events" || p.Binary == "calls" {
+			manifest = filepath.Join(s.Root, "scripts", "bench", "module", p.Binary, "module.yaml")
 		}
 		if err := install(filepath.Join(modules, "bench"), manifest, s.bin(p.Binary)); err != nil {
 			return err

@@ -104,6 +104,8 @@ func builds() map[string]source {
 		"netrpc":    {module: ".", pkg: "./peers/netrpc"},
 		"billing":   {module: ".", pkg: "./module/billing"},
 		"events":    {module: ".", pkg: "./module/events"},
+		"calls":     {module: ".", pkg: "./module/calls"},
+		"grpcgo":    {module: ".", pkg: "./peers/grpcgo"},
 		"amqp091":   {module: ".", pkg: "./peers/amqp091"},
 		"watermill": {module: ".", pkg: "./peers/watermill"},
 		"caddy":     {module: "peers/caddy", pkg: "."},

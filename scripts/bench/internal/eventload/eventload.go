@@ -8,10 +8,7 @@ package eventload
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +16,7 @@ import (
 
 	"github.com/platformd/platformd/scripts/bench/internal/handler"
 	"github.com/platformd/platformd/scripts/bench/internal/latency"
+	"github.com/platformd/platformd/scripts/bench/internal/orders"
 )
 
 // What is published, by everybody.
@@ -36,29 +34,19 @@ const Path = handler.Prefix + "/events"
 const (
 	publishPatience = 30 * time.Second       // for one event
 	settlePatience  = 2 * time.Minute        // for all that was published
-	answerPatience  = 3 * time.Second        // for a result, before the client is asked to ask again
 	rest            = 100 * time.Millisecond // in which nothing comes, when nothing more will
 )
 
-// Kind is what is measured.
-type Kind string
-
 // Kinds of orders.
 const (
-	Publish Kind = "publish" // from the call until it returns; what is published is not handled before Settle
-	Deliver Kind = "deliver" // from the call until the event is handled
-	Settle  Kind = "settle"  // nothing: everything that was published is handled
+	Publish orders.Kind = "publish" // from the call until it returns; what is published is not handled before Settle
+	Deliver orders.Kind = "deliver" // from the call until the event is handled
+	Settle  orders.Kind = "settle"  // nothing: everything that was published is handled
 )
 
-// Order is what a contestant is asked to do.
-type Order struct {
-	Kind     Kind
-	Callers  int
-	Duration time.Duration
-}
-
-// Load is one contestant's.
+// Load is one contestant's, and takes its orders.
 type Load struct {
+	*orders.Desk
 	publish func(ctx context.Context, id string, data []byte) error
 	prefix  string
 	number  atomic.Int64
@@ -68,17 +56,12 @@ type Load struct {
 	mu      sync.Mutex
 	waiting map[string]chan struct{} // who waits for the handling of an event
 	open    chan struct{}            // closed while events are handled
-	result  chan outcome             // of the order that runs; nil: there is none
-}
-
-type outcome struct {
-	sample latency.Sample
-	err    error
 }
 
 // New loads the bus by publish, which returns when an event is kept.
 func New(publish func(ctx context.Context, id string, data []byte) error) *Load {
 	l := &Load{publish: publish, prefix: rand.Text()[:8], waiting: map[string]chan struct{}{}, open: make(chan struct{})}
+	l.Desk = orders.New(l.run)
 	close(l.open)
 	return l
 }
@@ -104,71 +87,7 @@ func (l *Load) Handle(ctx context.Context, id string) error {
 	return nil
 }
 
-// ServeHTTP takes an order by POST, and answers GET with its result, or with 204 if there is none yet. Orders may take longer
-// than requests.
-func (l *Load) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := l.serve(w, r); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-	}
-}
-
-func (l *Load) serve(w http.ResponseWriter, r *http.Request) error {
-	if r.Method == http.MethodPost {
-		var o Order
-		if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
-			return fmt.Errorf("read the order: %w", err)
-		}
-		w.WriteHeader(http.StatusAccepted)
-		return l.begin(context.WithoutCancel(r.Context()), o)
-	}
-	sample, ready, err := l.end(r.Context())
-	switch {
-	case err != nil:
-		return err
-	case !ready:
-		w.WriteHeader(http.StatusNoContent)
-		return nil
-	}
-	return json.NewEncoder(w).Encode(sample)
-}
-
-func (l *Load) begin(ctx context.Context, o Order) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.result != nil {
-		return errors.New("another order runs")
-	}
-	result := make(chan outcome, 1)
-	l.result = result
-	go func() {
-		var out outcome
-		out.sample, out.err = l.run(ctx, o)
-		result <- out
-	}()
-	return nil
-}
-
-func (l *Load) end(ctx context.Context) (sample latency.Sample, ready bool, err error) {
-	l.mu.Lock()
-	result := l.result
-	l.mu.Unlock()
-	if result == nil {
-		return sample, false, errors.New("no order runs")
-	}
-	ctx, cancel := context.WithTimeout(ctx, answerPatience)
-	defer cancel()
-	select {
-	case out := <-result:
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.result = nil
-		return out.sample, true, out.err
-	case <-ctx.Done():
-		return sample, false, nil
-	}
-}
-
-func (l *Load) run(ctx context.Context, o Order) (latency.Sample, error) {
+func (l *Load) run(ctx context.Context, o orders.Order) (latency.Sample, error) {
 	l.gate(o.Kind != Publish)
 	switch o.Kind {
 	case Settle:
@@ -177,9 +96,9 @@ func (l *Load) run(ctx context.Context, o Order) (latency.Sample, error) {
 		if err := l.fill(ctx); err != nil {
 			return latency.Sample{}, err
 		}
-		return l.measure(ctx, o, l.publishOne), nil
+		return o.Measure(ctx, l.publishOne), nil
 	case Deliver:
-		return l.measure(ctx, o, l.deliverOne), nil
+		return o.Measure(ctx, l.deliverOne), nil
 	}
 	return latency.Sample{}, fmt.Errorf("nobody knows how to %q", o.Kind)
 }
@@ -232,27 +151,6 @@ func (l *Load) settle(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// measure has callers make exchanges until the time is over. What has begun by then is finished, and does not count.
-func (l *Load) measure(ctx context.Context, o Order, one func(context.Context) error) latency.Sample {
-	began := time.Now()
-	end := began.Add(o.Duration)
-	tallies := make([]latency.Tally, o.Callers)
-	var callers sync.WaitGroup
-	for i := range tallies {
-		callers.Go(func() {
-			for at := time.Now(); at.Before(end); at = time.Now() {
-				if err := one(ctx); err != nil {
-					tallies[i].Fail(err)
-				} else if now := time.Now(); now.Before(end) {
-					tallies[i].Add(now.Sub(at))
-				}
-			}
-		})
-	}
-	callers.Wait()
-	return latency.Summarize(tallies, o.Duration)
 }
 
 func (l *Load) publishOne(ctx context.Context) error { return l.send(ctx, l.next()) }

@@ -4,29 +4,23 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformd/platformd/scripts/bench/internal/latency"
+	"github.com/platformd/platformd/scripts/bench/internal/orders"
 )
 
 // order gives an order and waits for its result.
-func order(t *testing.T, l *Load, o Order) (sample latency.Sample) {
+func order(t *testing.T, l *Load, o orders.Order) latency.Sample {
 	t.Helper()
-	body, err := json.Marshal(o)
+	server := httptest.NewServer(l)
+	defer server.Close()
+	sample, err := orders.Give(t.Context(), server.URL, o)
 	require.NoError(t, err)
-	answer := httptest.NewRecorder()
-	l.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodPost, Path, strings.NewReader(string(body))))
-	require.Equal(t, http.StatusAccepted, answer.Code)
-	answer = httptest.NewRecorder()
-	l.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, Path, nil))
-	require.Equal(t, http.StatusOK, answer.Code, answer.Body)
-	require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &sample))
 	return sample
 }
 
@@ -67,13 +61,13 @@ func TestPublishedIsHandledLater(t *testing.T) {
 	t.Parallel()
 	l, queue := newBus(t)
 	consume(t, l, queue, 0)
-	sample := order(t, l, Order{Publish, 4, 50 * time.Millisecond})
+	sample := order(t, l, orders.Order{Kind: Publish, Callers: 4, Duration: 50 * time.Millisecond})
 	require.Zero(t, sample.Errors, sample.Problem)
 	require.Positive(t, sample.Requests)
 	require.GreaterOrEqual(t, sample.P50, time.Millisecond)
 	require.Less(t, sample.P50, 20*time.Millisecond)
 	require.Zero(t, l.handled.Load(), "it waits")
-	order(t, l, Order{Kind: Settle})
+	order(t, l, orders.Order{Kind: Settle})
 	require.Equal(t, l.published.Load(), l.handled.Load())
 	require.GreaterOrEqual(t, l.handled.Load(), int64(sample.Requests))
 }
@@ -82,7 +76,7 @@ func TestDeliveredIsHandled(t *testing.T) {
 	t.Parallel()
 	l, queue := newBus(t)
 	consume(t, l, queue, 10*time.Millisecond)
-	sample := order(t, l, Order{Deliver, 2, 500 * time.Millisecond})
+	sample := order(t, l, orders.Order{Kind: Deliver, Callers: 2, Duration: 500 * time.Millisecond})
 	require.Zero(t, sample.Errors, sample.Problem)
 	require.GreaterOrEqual(t, sample.P50, 10*time.Millisecond, "with its handling")
 	require.LessOrEqual(t, sample.Requests, 100)
@@ -92,12 +86,8 @@ func TestDeliveredIsHandled(t *testing.T) {
 func TestFailuresAreCounted(t *testing.T) {
 	t.Parallel()
 	l := New(func(context.Context, string, []byte) error { <-time.After(time.Millisecond); return errors.New("no") })
-	sample := order(t, l, Order{Deliver, 1, 20 * time.Millisecond})
+	sample := order(t, l, orders.Order{Kind: Deliver, Callers: 1, Duration: 20 * time.Millisecond})
 	require.Zero(t, sample.Requests)
 	require.Positive(t, sample.Errors)
 	require.Equal(t, "no", sample.Problem)
-
-	answer := httptest.NewRecorder()
-	l.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, Path, nil))
-	require.Equal(t, http.StatusBadRequest, answer.Code, "nothing runs")
 }

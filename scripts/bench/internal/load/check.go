@@ -30,8 +30,8 @@ func Check(ctx context.Context, s *scenario.Scenario, to Target) error {
 		err = to.Posts().CheckCreate(ctx)
 	case s.Subject == scenario.Data:
 		err = to.Posts().CheckList(ctx)
-	case s.Subject == scenario.Events:
-		err = checkEvents(ctx, s, to)
+	case s.Subject == scenario.Events, s.Subject == scenario.Calls:
+		err = checkOrder(ctx, s, to)
 	case s.Kind == scenario.WebSocket:
 		err = checkEcho(ctx, s, to.Address)
 	default:

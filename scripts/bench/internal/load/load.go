@@ -1,6 +1,6 @@
 // Package load sends the requests of a scenario to a contestant and counts the answers. HTTP is asked by wrk, streams and
 // WebSockets by the program cmd/load: processes of their own, so that what they cost is not the contestant's. Events are
-// published by the contestants themselves (eventload).
+// published, and calls made, by the contestants themselves (eventload, callload), as they are ordered to.
 //
 // It must not know contestants: it gets an address.
 package load
@@ -54,8 +54,8 @@ func (g *Generators) Run(ctx context.Context, s *scenario.Scenario, to Target, d
 	ctx, cancel := context.WithTimeout(ctx, d+slack)
 	defer cancel()
 	switch s.Kind {
-	case scenario.Publish, scenario.Deliver:
-		return runEvents(ctx, s, to, d)
+	case scenario.Publish, scenario.Deliver, scenario.Call:
+		return runOrder(ctx, s, to, d)
 	case scenario.HTTP:
 		out, err := output(exec.CommandContext(ctx, "wrk", g.wrkArgs(s, to, d)...))
 		if err != nil {

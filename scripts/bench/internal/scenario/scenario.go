@@ -4,6 +4,7 @@
 package scenario
 
 import (
+	"github.com/platformd/platformd/scripts/bench/internal/callload"
 	"github.com/platformd/platformd/scripts/bench/internal/eventload"
 	"github.com/platformd/platformd/scripts/bench/internal/handler"
 	"github.com/platformd/platformd/scripts/bench/internal/posts"
@@ -18,6 +19,7 @@ const (
 	Data                    // the sample module blog with its database
 	Access                  // a route that asks who calls, and its twin that does not
 	Events                  // events that are published and handled, in one process
+	Calls                   // calls of a service in another process
 )
 
 // Kind is how the clients of a scenario talk.
@@ -30,17 +32,18 @@ const (
 	WebSocket             // messages that come back
 	Publish               // events, one at a time from each caller, until they are kept
 	Deliver               // events, until they are handled
+	Call                  // calls with one answer, one at a time from each caller
 )
 
 // Scenario is one way to load a contestant. One exchange of it counts as one request: a request with its answer, a whole
-// stream, a message and its echo, an event.
+// stream, a message and its echo, an event, a call.
 type Scenario struct {
 	ID          string
 	Title       string
 	Kind        Kind
 	Method      string
 	Path        string
-	Connections int // or callers that publish
+	Connections int // or callers that publish or call
 	Subject     Subject
 	// The request has a body of BodySize bytes that say nothing, or Body, which is JSON.
 	BodySize int
@@ -65,6 +68,9 @@ func All() []Scenario {
 	}
 	events := func(id, title string, kind Kind, callers int) Scenario {
 		return Scenario{ID: id, Title: title, Kind: kind, Method: "POST", Path: eventload.Path, Connections: callers, Subject: Events}
+	}
+	calls := func(id, title string, callers int) Scenario {
+		return Scenario{ID: id, Title: title, Kind: Call, Method: "POST", Path: callload.Path, Connections: callers, Subject: Calls}
 	}
 	return []Scenario{
 		get("get1", "GET 200 B, 1 connection", 1),
@@ -101,5 +107,8 @@ func All() []Scenario {
 		events("publish256", "publish an event of 512 B, 256 callers", Publish, 256),
 		events("deliver1", "publish an event of 512 B and have it handled, 1 caller", Deliver, 1),
 		events("deliver256", "publish an event of 512 B and have it handled, 256 callers", Deliver, 256),
+		calls("call1", "call another process's service, 200 B and 200 B back, 1 caller", 1),
+		calls("call16", "call another process's service, 200 B and 200 B back, 16 callers", 16),
+		calls("call64", "call another process's service, 200 B and 200 B back, 64 callers", 64),
 	}
 }

@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"context"
-	"math"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -10,20 +9,12 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	billingv1 "github.com/platformd/platformd/proto/billing/v1"
+
+	"github.com/platformd/platformd/scripts/bench/internal/billing"
 )
 
-// Generous allows everybody as many posts as they like. The zero value is usable.
-type Generous struct {
-	billingv1.UnimplementedBillingServiceServer
-}
-
-// GetPlan implements billingv1.BillingServiceServer.
-func (Generous) GetPlan(context.Context, *billingv1.GetPlanRequest) (*billingv1.GetPlanResponse, error) {
-	return &billingv1.GetPlanResponse{Name: "unlimited", PostLimit: math.MaxInt64}, nil
-}
-
-// neighbours is the connection to the modules that live in the same process: to Generous.
-type neighbours struct{ Generous }
+// neighbours is the connection to the modules that live in the same process: to billing.
+type neighbours struct{ billing.Generous }
 
 // Invoke implements grpc.ClientConnInterface.
 //
