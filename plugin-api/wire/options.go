@@ -2,8 +2,8 @@ package wire
 
 import "google.golang.org/grpc"
 
-// How far one half sends ahead of what the other reads, in bytes, of one call and of all. They are fixed: to find out better ones,
-// gRPC sends a ping with almost every message of a quiet connection, and each wakes both processes once more.
+// How far one half sends ahead of what the other reads, in bytes, of one call and of all. They are fixed: to find out better
+// ones, gRPC sends a ping with almost every message of a quiet connection, and each wakes both processes once more.
 const (
 	callWindow = 1 << 20
 	connWindow = 4 << 20

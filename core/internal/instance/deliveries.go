@@ -55,9 +55,11 @@ func (d *delivering) open(ctx context.Context, client modulev1.EventsClient) (*d
 	return d.now, nil
 }
 
+type deliverClient = grpc.BidiStreamingClient[modulev1.DeliverRequest, modulev1.DeliverResponse]
+
 // deliveries is one call of Events.Deliver.
 type deliveries struct {
-	stream grpc.BidiStreamingClient[modulev1.DeliverRequest, modulev1.DeliverResponse]
+	stream deliverClient
 	hangUp context.CancelFunc
 	sender *wire.Sender[*modulev1.Delivery]
 
@@ -67,7 +69,7 @@ type deliveries struct {
 	why     error                             // it is over
 }
 
-func newDeliveries(stream grpc.BidiStreamingClient[modulev1.DeliverRequest, modulev1.DeliverResponse], hangUp func()) *deliveries {
+func newDeliveries(stream deliverClient, hangUp context.CancelFunc) *deliveries {
 	return &deliveries{
 		stream: stream, hangUp: hangUp, waiting: map[uint64]chan *modulev1.Outcome{},
 		sender: wire.NewSender(func(batch []*modulev1.Delivery) {
