@@ -93,17 +93,23 @@ func (b *Bus) establishBase(s *session) error {
 	if err != nil {
 		return err
 	}
-	if there, err := exists(s, b.names.dead()); err != nil || there {
+	there, err := exists(s, b.names.dead())
+	if err != nil {
 		return err
 	}
-	return b.alone(s, func() error {
-		err := onChannel(s, func(ch *amqp091.Channel) error {
+	declare := func() error {
+		return onChannel(s, func(ch *amqp091.Channel) error {
 			_, err := ch.QueueDeclare(b.names.dead(), true, false, false, false, amqp091.Table{
 				amqp091.QueueTypeArg: amqp091.QueueTypeQuorum, "x-delivery-limit": int64(noLimit),
 			})
 			return explain("queue", b.names.dead(), err)
 		})
-		if err != nil {
+	}
+	if there { // it may have other arguments
+		return declare()
+	}
+	return b.alone(s, func() error {
+		if err := declare(); err != nil {
 			return err
 		}
 		return b.seal(s)
