@@ -22,10 +22,6 @@ import (
 
 const metadataTraceParent = "traceparent"
 
-// callWindow is how much of a stream may wait to be read. gRPC would find that out by itself, with a ping for each message; on a
-// unix socket those cost more than they tell.
-const callWindow = 256 << 10
-
 // Module returns a connection to the services of another module, for the clients that protoc-gen-go-grpc makes:
 //
 //	billingv1.NewBillingServiceClient(core.Module("billing"))
@@ -51,7 +47,6 @@ func openCalls(socket string) (*grpc.ClientConn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage)),
-		grpc.WithInitialWindowSize(callWindow), grpc.WithInitialConnWindowSize(callWindow),
 		grpc.WithDisableServiceConfig(), grpc.WithNoProxy(),
 	)
 	if err != nil {
