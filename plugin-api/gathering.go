@@ -42,7 +42,7 @@ func (g *gathering) publish(ctx context.Context, client corev1.EventsClient, one
 	if g.calling < atOnce {
 		g.calling++
 		g.mu.Unlock()
-		defer g.next(client)
+		defer g.next(client) //nolint:contextcheck // what waited is other callers'
 		return send(ctx, client, one)
 	}
 	w := &gathered{ctx: ctx, event: one, done: make(chan error, 1)}
@@ -110,7 +110,7 @@ func (g *gathering) take() (batch []*gathered) {
 // sendAll publishes events of several callers, and tells each what became of its own.
 func sendAll(ctx context.Context, client corev1.EventsClient, batch []*gathered) {
 	if len(batch) == 1 {
-		batch[0].done <- send(batch[0].ctx, client, batch[0].event)
+		batch[0].done <- send(batch[0].ctx, client, batch[0].event) //nolint:contextcheck // it is the only caller's
 		return
 	}
 	req := &corev1.PublishRequest{Events: make([]*corev1.Event, len(batch)), Apart: true}
