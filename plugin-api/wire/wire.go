@@ -29,8 +29,8 @@ const (
 	MetadataTicket = "platformd-ticket"
 
 	// MetadataPrefix begins the platform's own metadata of a call between modules. The caller names the module that it is for; the
-	// core takes away whatever else begins so, and tells the callee who calls (a module's name), on whose behalf (a link.Principal as
-	// JSON, base64url without padding), the callee's own ticket for that, and the callee's InitRequest.data_secret.
+	// core takes away whatever else begins so, and tells the callee who calls (a module's name), on whose behalf (a link.Principal
+	// as JSON, base64url without padding), the callee's own ticket for that, and the callee's InitRequest.data_secret.
 	MetadataPrefix = "platformd-"
 	// MetadataModule is the module that a call is for; the caller sets it.
 	MetadataModule = "platformd-module"

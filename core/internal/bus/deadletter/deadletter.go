@@ -153,8 +153,8 @@ type Redeliver func(ctx context.Context, subscription string, e bus.Event) error
 
 // Retry has letters delivered again, oldest first, each to the subscription in which it died, and forgets each as soon as the
 // bus has it: one that it forgets too late, because the daemon is killed in between, is delivered twice. It returns how many. A
-// letter that cannot be delivered stays, and the next is tried; an *UndeliveredError tells of them at the end, or at once when the
-// bus takes none at all.
+// letter that cannot be delivered stays, and the next is tried; an *UndeliveredError tells of them at the end, or at once when
+// the bus takes none at all.
 func (s *Store) Retry(ctx context.Context, f Filter, redeliver Redeliver) (done int, err error) {
 	began, undelivered := s.db.NowFunc(), &UndeliveredError{}
 	var last bus.DeadLetter
