@@ -33,6 +33,8 @@ func (n neighbours) Invoke(ctx context.Context, method string, args, reply any, 
 }
 
 // NewStream implements grpc.ClientConnInterface.
-func (neighbours) NewStream(_ context.Context, _ *grpc.StreamDesc, method string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+func (neighbours) NewStream(_ context.Context, _ *grpc.StreamDesc, method string, _ ...grpc.CallOption) (
+	grpc.ClientStream, error,
+) {
 	return nil, status.Errorf(codes.Unimplemented, "%s: there is no platform behind this module", method)
 }

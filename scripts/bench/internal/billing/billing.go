@@ -1,5 +1,5 @@
-// Package billing answers in the place of the module billing: where only the asking is measured, what billing does would be in the
-// way.
+// Package billing answers in the place of the module billing: where only the asking is measured, what billing does would be in
+// the way.
 package billing
 
 import (
@@ -9,8 +9,8 @@ import (
 	billingv1 "github.com/platformd/platformd/proto/billing/v1"
 )
 
-// Generous allows everybody as many posts as they like, on a plan that is called as they are: an answer is as long as its question.
-// The zero value is usable.
+// Generous allows everybody as many posts as they like, on a plan that is called as they are: an answer is as long as its
+// question. The zero value is usable.
 type Generous struct {
 	billingv1.UnimplementedBillingServiceServer
 }

@@ -15,7 +15,8 @@ const rawCalls = "grpc-go"
 func callers() []Contestant {
 	return []Contestant{
 		{
-			Name: rawCalls, What: "grpc-go alone: a process that calls another over a unix socket", Subject: scenario.Calls, Against: rawCalls,
+			Name: rawCalls, What: "grpc-go alone: a process that calls another over a unix socket",
+			Subject: scenario.Calls, Against: rawCalls,
 			needs: []string{"grpcgo"}, start: startGRPC,
 		},
 		{

@@ -1,6 +1,6 @@
 // Command billing stands for the module billing, which blog asks for an author's plan: what it does when posts are written is no
-// part of writing one. Who serves blog's handlers without a platform has the same answer in its own process. The module calls asks
-// it, too.
+// part of writing one. Who serves blog's handlers without a platform has the same answer in its own process. The module calls
+// asks it, too.
 package main
 
 import (
