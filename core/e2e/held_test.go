@@ -81,7 +81,7 @@ func TestABadManifestIsRefusedAlone(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t, "hello")
 	addModule(t, dir, "typo", "permisions: []\n")
-	addModule(t, dir, "later", "services: { provides: [] }\n")
+	addModule(t, dir, "later", "runtime: { upgrade: overlap }\n")
 	p := launch(t, dir, options{})
 	p.awaitReady()
 	require.Contains(t, p.module("typo").Reason, "module.yaml:5")

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -33,11 +34,14 @@ type databaseOutbox struct {
 // countEvery is how often a backlog is counted that is more than one batch: that reads all of it.
 const countEvery = 5 * time.Second
 
-// ModuleOutbox opens the outbox of a module.
+// ModuleOutbox opens the outbox of a module. The error matches fs.ErrNotExist until the module's start has made it.
 func ModuleOutbox(ctx context.Context, s *storage.Storage, module string, log hclog.Logger) (Outbox, error) {
 	db, closeAll, err := s.OpenModule(ctx, module, log)
 	if err != nil {
 		return nil, err
+	}
+	if !outbox.Ready(ctx, db) {
+		return nil, errors.Join(fmt.Errorf("the outbox of %s: %w", module, fs.ErrNotExist), closeAll(ctx))
 	}
 	return open(ctx, db, closeAll)
 }

@@ -21,6 +21,9 @@ const (
 	// lookAnyway is how often an outbox is looked at though nobody said that there is something in it: whoever had put it there may
 	// have been killed before.
 	lookAnyway = time.Second
+	// elsewhere is how often a daemon looks whether an outbox that is not there yet is made, or one that another daemon empties is
+	// free: each time it logs in to the module's database, for which PostgreSQL makes a role.
+	elsewhere = 5 * time.Second
 	// gather is how long a relay waits after a batch that was not full: what comes meanwhile goes together, in one transaction
 	// each on the bus and in the module's database. The first event after a rest does not wait.
 	gather = 20 * time.Millisecond
@@ -73,9 +76,15 @@ func (r *relay) wake() {
 func (r *relay) run(ctx context.Context) {
 	for again := r.bridge.newRetry(); ctx.Err() == nil; {
 		err := r.session(ctx, again.well)
-		if errors.Is(err, ErrElsewhere) || errors.Is(err, fs.ErrNotExist) { // the module makes its database when it first starts
-			if !pause(ctx, lookAnyway) {
-				return
+		switch {
+		case errors.Is(err, ErrElsewhere):
+			pause(ctx, elsewhere)
+			continue
+		case errors.Is(err, fs.ErrNotExist): // the module makes its database when it first starts, and wakes us
+			select {
+			case <-r.woken:
+			case <-time.After(elsewhere):
+			case <-ctx.Done():
 			}
 			continue
 		}
