@@ -23,12 +23,13 @@ type exchange struct {
 	call   *passthrough.Call
 	pair   *pair
 
-	service, method, module string
-	modules, tickets        int
-	shown, forged, trace    string
-	ticket                  *auth.Ticket // nil: the module calls of its own accord
-	timeout                 time.Duration
-	timeoutText             string
+	service, module      string
+	modules, tickets     int
+	shown, forged, trace string
+	ticket               *auth.Ticket // nil: the module calls of its own accord
+	behalf               string       // whose, as wire.MetadataPrincipal has it
+	timeout              time.Duration
+	timeoutText          string
 
 	kind     contracts.Method
 	known    bool        // kind is
