@@ -154,8 +154,8 @@ type Allowance struct {
 	PostLimit int64  `json:"post_limit"` // how many there may be
 }
 
-// getAllowance tells a caller of their own. Who looks wants to know what is, not what was a few seconds ago: billing is asked each
-// time, for no longer than the request may take.
+// getAllowance tells a caller of their own. Who looks wants to know what is, not what was a few seconds ago: billing is asked
+// each time, for no longer than the request may take.
 func (b *blog) getAllowance(w http.ResponseWriter, r *http.Request) error {
 	author := pluginapi.PrincipalFrom(r.Context()).ID
 	plan, err := b.allowances.planOf(r.Context(), author)
