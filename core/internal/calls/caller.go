@@ -177,7 +177,7 @@ func (e *exchange) identify() *refusal {
 		return nil
 	}
 	if e.tickets > 1 {
-		return denied(codes.Unauthenticated, "show one ticket, not several")
+		return denied(codes.Unauthenticated, "show one ticket, not several (fix: do not pass on the metadata of a call that came in)")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), ticketTimeout)
 	defer cancel()
