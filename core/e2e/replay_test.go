@@ -26,22 +26,30 @@ const (
 type load struct {
 	t       *testing.T
 	address string
-	head    string // of each request
-	due     chan struct{}
+	head    string        // of each request
+	rate    int           // requests a second
+	within  time.Duration // after a request is due, it must be answered
+	due     chan time.Time
 	stop    chan struct{}
 	all     sync.WaitGroup
 
 	served, failed atomic.Int64
-	first          sync.Once // reports the first failure
+	slowest        atomic.Int64 // nanoseconds from when a request was due to its answer
+	first          sync.Once    // reports the first failure
 	crashed        atomic.Int64
 	recovered      chan time.Time // when the first request was answered that was sent after crashed; holds one
 }
 
+// load begins the usual load.
 func (p *platform) load(path string, headers ...string) *load {
-	l := &load{
-		t: p.t, address: strings.TrimPrefix(p.url, "http://"),
-		due: make(chan struct{}, 100*loadRate), stop: make(chan struct{}), recovered: make(chan time.Time, 1),
-	}
+	return p.begin(&load{rate: loadRate, within: patience}, path, headers...)
+}
+
+// begin has l send what its rate and within say.
+func (p *platform) begin(l *load, path string, headers ...string) *load {
+	l.t, l.address = p.t, strings.TrimPrefix(p.url, "http://")
+	l.due, l.stop = make(chan time.Time, 100*l.rate), make(chan struct{})
+	l.recovered = make(chan time.Time, 1)
 	headers = append([]string{"GET " + path + " HTTP/1.1", "Host: " + l.address}, headers...)
 	l.head = strings.Join(headers, "\r\n") + "\r\n\r\n"
 	l.all.Go(l.pace)
@@ -54,13 +62,13 @@ func (p *platform) load(path string, headers ...string) *load {
 
 // pace does not wait for answers: what is late is sent late, but sent.
 func (l *load) pace() {
-	tick := time.NewTicker(time.Second / loadRate)
+	tick := time.NewTicker(time.Second / time.Duration(l.rate))
 	defer tick.Stop()
 	defer close(l.due)
 	for {
 		select {
-		case <-tick.C:
-			l.due <- struct{}{}
+		case now := <-tick.C:
+			l.due <- now
 		case <-l.stop:
 			return
 		}
@@ -75,16 +83,18 @@ func (l *load) client() {
 	}
 	defer func() { _ = conn.Close() }()
 	for reader := bufio.NewReader(conn); ; {
-		if _, more := <-l.due; !more {
+		due, more := <-l.due
+		if !more {
 			return
 		}
 		began := time.Now()
-		last, err := l.get(conn, reader)
+		last, err := l.get(conn, reader, due.Add(l.within))
 		if err != nil {
 			l.fail(err)
 			return
 		}
 		l.served.Add(1)
+		l.note(time.Since(due))
 		if last {
 			return // the platform stops
 		}
@@ -95,8 +105,8 @@ func (l *load) client() {
 }
 
 // get sends one request. last says that the answer asked for the connection to be closed.
-func (l *load) get(conn net.Conn, reader *bufio.Reader) (last bool, err error) {
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+func (l *load) get(conn net.Conn, reader *bufio.Reader, until time.Time) (last bool, err error) {
+	if err := conn.SetDeadline(until); err != nil {
 		return false, err
 	}
 	if _, err := io.WriteString(conn, l.head); err != nil {
@@ -112,6 +122,16 @@ func (l *load) get(conn net.Conn, reader *bufio.Reader) (last bool, err error) {
 		err = fmt.Errorf("%s: %s", response.Status, body)
 	}
 	return response.Close, err
+}
+
+// note keeps the longest time that a request took.
+func (l *load) note(took time.Duration) {
+	for {
+		slowest := l.slowest.Load()
+		if int64(took) <= slowest || l.slowest.CompareAndSwap(slowest, int64(took)) {
+			return
+		}
+	}
 }
 
 func (l *load) fail(err error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 	"gorm.io/gorm"
 
+	pluginapi "github.com/platformd/platformd/plugin-api"
 	billingv1 "github.com/platformd/platformd/proto/billing/v1"
 )
 
@@ -117,17 +119,54 @@ func (a *allowances) lookUp(ctx context.Context, author string, own *allowance) 
 	}
 	asking, cancel := context.WithTimeout(ctx, planTimeout)
 	defer cancel()
-	plan, err := a.billing.GetPlan(asking, &billingv1.GetPlanRequest{Subject: author})
+	plan, err := a.planOf(asking, author)
 	if err != nil {
-		return fmt.Errorf("ask for the author's plan: %w", err)
+		return err
 	}
-	var posts int64
-	if err := a.db.WithContext(ctx).Model(&Post{}).Where("author_id = ?", author).Count(&posts).Error; err != nil {
-		return fmt.Errorf("count the author's posts: %w", err)
+	posts, err := a.postsOf(ctx, author)
+	if err != nil {
+		return err
 	}
 	own.plan, own.limit, own.until = plan.GetName(), plan.GetPostLimit(), time.Now().Add(allowanceTTL)
 	own.posts.Store(posts)
 	return nil
+}
+
+func (a *allowances) planOf(ctx context.Context, author string) (*billingv1.GetPlanResponse, error) {
+	plan, err := a.billing.GetPlan(ctx, &billingv1.GetPlanRequest{Subject: author})
+	if err != nil {
+		return nil, fmt.Errorf("ask for the author's plan: %w", err)
+	}
+	return plan, nil
+}
+
+func (a *allowances) postsOf(ctx context.Context, author string) (posts int64, err error) {
+	if err := a.db.WithContext(ctx).Model(&Post{}).Where("author_id = ?", author).Count(&posts).Error; err != nil {
+		return 0, fmt.Errorf("count the author's posts: %w", err)
+	}
+	return posts, nil
+}
+
+// Allowance is what an author is told of how much they may write.
+type Allowance struct {
+	Plan      string `json:"plan"`
+	Posts     int64  `json:"posts"`      // that are written
+	PostLimit int64  `json:"post_limit"` // how many there may be
+}
+
+// getAllowance tells a caller of their own. Who looks wants to know what is, not what was a few seconds ago: billing is asked
+// each time, for no longer than the request may take.
+func (b *blog) getAllowance(w http.ResponseWriter, r *http.Request) error {
+	author := pluginapi.PrincipalFrom(r.Context()).ID
+	plan, err := b.allowances.planOf(r.Context(), author)
+	if err != nil {
+		return err
+	}
+	posts, err := b.allowances.postsOf(r.Context(), author)
+	if err != nil {
+		return err
+	}
+	return pluginapi.WriteJSON(w, http.StatusOK, Allowance{Plan: plan.GetName(), Posts: posts, PostLimit: plan.GetPostLimit()})
 }
 
 func (a *allowances) hold(author string) *allowance {

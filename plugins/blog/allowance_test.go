@@ -79,6 +79,32 @@ func TestAPlanLimitsPosts(t *testing.T) {
 	})
 }
 
+// Whoever asks is told of their own allowance, as it is at that moment.
+func TestTheAllowanceIsTold(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, "blog", func(t *testing.T, database *plugintest.Database) {
+		p := &plan{limit: 2}
+		blog := limited(t, database, p)
+		told := func(client *plugintest.Client) (allowance Allowance) {
+			answer := client.Get("/allowance")
+			require.Equal(t, http.StatusOK, answer.Status, string(answer.Body))
+			answer.JSON(&allowance)
+			return allowance
+		}
+		write(t, blog.Client, "one")
+		require.Equal(t, Allowance{Plan: "Small", Posts: 1, PostLimit: 2}, told(blog.Client))
+		require.Equal(t, "test for test by blog", *p.last.Load())
+		ada := blog.As(pluginapi.Principal{Kind: "user", ID: "ada"}, "blog.post.create")
+		require.Equal(t, Allowance{Plan: "Small", Posts: 0, PostLimit: 2}, told(ada))
+		require.Equal(t, "ada for ada by blog", *p.last.Load())
+		require.EqualValues(t, 3, p.asked.Load(), "billing is asked each time")
+		p.down.Store(true)
+		refused := ada.Get("/allowance")
+		require.Equal(t, http.StatusServiceUnavailable, refused.Status)
+		require.Contains(t, refused.Problem().Detail, "this needs the module billing")
+	})
+}
+
 // However many write at once, and however often the posts are counted meanwhile, the plan is kept to, and used up.
 func TestThePlanIsKeptExactly(t *testing.T) {
 	t.Parallel()

@@ -46,6 +46,7 @@ func (b *blog) module() pluginapi.Module {
 			"listComments":  b.listComments,
 			"createComment": b.createComment,
 			"deleteComment": b.deleteComment,
+			"getAllowance":  b.getAllowance,
 			"feed":          b.followFeed,
 		},
 		Migrations: migrations(),

@@ -22,6 +22,8 @@ func main() {
 	pluginapi.Serve(pluginapi.Module{
 		Routes: map[string]pluginapi.Handler{"call": c.call, "background": c.background, "dependency": c.dependency},
 		Init:   func(_ context.Context, core *pluginapi.Core) error { c.core = core; return nil },
+		Drain:  func(ctx context.Context) error { return c.farewell(ctx, "draining") },
+		Stop:   func(ctx context.Context) error { return c.farewell(ctx, "stopping") },
 	})
 }
 
@@ -60,6 +62,13 @@ func (c *crier) cry(ctx context.Context, w http.ResponseWriter, r *http.Request)
 		told.Error = err.Error()
 	}
 	return pluginapi.WriteJSON(w, http.StatusOK, told)
+}
+
+// farewell calls once more, and writes down what it hears.
+func (c *crier) farewell(ctx context.Context, text string) error {
+	heard, err := echo.Do(ctx, c.core.Module("parrot"), echo.Tell, text)
+	c.core.Log.Info("farewell", "heard", strings.Join(heard, ", "), "error", err)
+	return nil // whether it may call parrot is another's question
 }
 
 // dependency tells what the first news of parrot is, and who provides the service.

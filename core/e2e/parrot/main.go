@@ -7,21 +7,30 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
+	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/plugintest/echo"
 )
 
+// variant is which binary this is: see services.
+var variant string
+
 func main() {
 	p := &parrot{}
+	services, err := p.services(variant)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
 	pluginapi.Serve(pluginapi.Module{
 		Init:     func(_ context.Context, core *pluginapi.Core) error { p.core = core; return nil },
-		Services: func(s *grpc.Server) { echo.Register(s, p.answer) },
+		Services: services,
 	})
 }
 
@@ -58,6 +67,8 @@ func (p *parrot) hear(ctx context.Context, heard []string, text string) ([]strin
 	switch text {
 	case "fail":
 		return nil, status.Error(codes.NotFound, "as the caller wants")
+	case "ticket": // a module that gives away by what it may ask the core
+		return append(heard, link.FromContext(ctx).Ticket), nil
 	case "may":
 		allowed, err := p.core.Authz.Check(ctx, "parrot.word.hear")
 		return append(heard, fmt.Sprint("may: ", allowed)), err

@@ -2,7 +2,6 @@ package calls
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/platformd/platformd/core/internal/audit"
 	"github.com/platformd/platformd/core/internal/auth"
@@ -19,6 +19,7 @@ import (
 	"github.com/platformd/platformd/plugin-api/link"
 	"github.com/platformd/platformd/plugin-api/manifest"
 	"github.com/platformd/platformd/plugin-api/wire"
+	"github.com/platformd/platformd/plugin-api/wire/guard"
 )
 
 // ticketTimeout bounds reading a ticket: one that names a key which is not known has the keys read again.
@@ -93,11 +94,11 @@ func (c *caller) refused(e *exchange, why *refusal) {
 
 // read takes what the core needs out of the call's headers.
 func (e *exchange) read() *refusal {
-	service, method, ok := cutPath(e.call.Path)
+	service, _, ok := guard.CutMethod(e.call.Path)
 	if !ok {
 		return &refusal{code: codes.Unimplemented, message: "the call is for no method: its path is not /SERVICE/METHOD"}
 	}
-	e.service, e.method = service, method
+	e.service = service
 	for _, f := range e.call.Header {
 		switch f.Name {
 		case "grpc-timeout":
@@ -119,12 +120,6 @@ func (e *exchange) read() *refusal {
 		}
 	}
 	return nil
-}
-
-// cutPath takes "/SERVICE/METHOD" apart.
-func cutPath(path string) (service, method string, ok bool) {
-	service, method, ok = strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	return service, method, ok && service != "" && method != "" && !strings.Contains(method, "/")
 }
 
 // traceID returns the trace of a W3C traceparent; "" if it is none.
@@ -149,12 +144,10 @@ func (e *exchange) judge() *refusal {
 	case e.modules != 1:
 		return &refusal{code: codes.InvalidArgument, message: fmt.Sprintf("the metadata %s must name one module (fix: call "+
 			"through core.Module(NAME))", wire.MetadataModule)}
-	case !m.Services.MayCall(e.service, e.method):
-		return denied(codes.PermissionDenied, "module %s does not consume %s/%s (fix: name it under services.consumes of its manifest)",
-			name, e.service, e.method)
-	case !m.DependsOn(e.module):
-		return denied(codes.PermissionDenied, "module %s does not require %.99q (fix: name it under requires.modules or "+
-			"requires.optional of its manifest)", name, e.module)
+	}
+	if err := guard.Call(m, e.module, e.call.Path); err != nil {
+		said := status.Convert(err)
+		return denied(said.Code(), "%s", said.Message())
 	}
 	provider := e.caller.calls.deps.Manifest(e.module)
 	switch {
@@ -164,6 +157,17 @@ func (e *exchange) judge() *refusal {
 		return &refusal{code: codes.Unimplemented, message: fmt.Sprintf("module %s does not provide %s (fix: call the module that "+
 			"does)", e.module, e.service)}
 	}
+	return e.introduce()
+}
+
+// introduce writes down on whose behalf the caller calls, as the callee is told.
+func (e *exchange) introduce() *refusal {
+	text, err := wire.PrincipalText(e.principal())
+	if err != nil {
+		e.caller.calls.deps.Log.Error("a module was not answered", "module", e.caller.manifest.Name, "error", err)
+		return &refusal{code: codes.Internal, message: "internal error"}
+	}
+	e.behalf = text
 	return nil
 }
 
@@ -173,7 +177,7 @@ func (e *exchange) identify() *refusal {
 		return nil
 	}
 	if e.tickets > 1 {
-		return denied(codes.Unauthenticated, "show one ticket, not several")
+		return denied(codes.Unauthenticated, "show one ticket, not several (fix: do not pass on the metadata of a call that came in)")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), ticketTimeout)
 	defer cancel()
@@ -225,7 +229,7 @@ func (e *exchange) header(secret, timeout string) []hpack.HeaderField {
 	return append(out,
 		hpack.HeaderField{Name: wire.MetadataCaller, Value: e.caller.manifest.Name},
 		hpack.HeaderField{Name: wire.MetadataSecret, Value: secret},
-		hpack.HeaderField{Name: wire.MetadataPrincipal, Value: encodePrincipal(e.principal()), Sensitive: true},
+		hpack.HeaderField{Name: wire.MetadataPrincipal, Value: e.behalf, Sensitive: true},
 		hpack.HeaderField{Name: wire.MetadataTicket, Value: e.onward(), Sensitive: true})
 }
 
@@ -237,12 +241,4 @@ func (e *exchange) onward() string {
 	}
 	ticket, _ := deps.Mint(&auth.Identity{Principal: e.principal()}, e.module, "")
 	return ticket
-}
-
-func encodePrincipal(p link.Principal) string {
-	text, err := json.Marshal(p)
-	if err != nil { // it holds texts only
-		return ""
-	}
-	return base64.RawURLEncoding.EncodeToString(text)
 }

@@ -23,12 +23,13 @@ type exchange struct {
 	call   *passthrough.Call
 	pair   *pair
 
-	service, method, module string
-	modules, tickets        int
-	shown, forged, trace    string
-	ticket                  *auth.Ticket // nil: the module calls of its own accord
-	timeout                 time.Duration
-	timeoutText             string
+	service, module      string
+	modules, tickets     int
+	shown, forged, trace string
+	ticket               *auth.Ticket // nil: the module calls of its own accord
+	behalf               string       // whose, as wire.MetadataPrincipal has it
+	timeout              time.Duration
+	timeoutText          string
 
 	kind     contracts.Method
 	known    bool        // kind is
@@ -75,8 +76,8 @@ func (e *exchange) deps() *Deps { return &e.caller.calls.deps }
 
 // settle fixes what depends on the kind of the method. Streams may be without end, a call with one answer may not.
 func (e *exchange) settle(kind contracts.Method) *refusal {
-	if err := e.deps().Fits(e.caller.manifest.Name, e.module, e.call.Path); err != nil {
-		return &refusal{code: codes.FailedPrecondition, message: err.Error()}
+	if refused := e.fits(); refused != nil {
+		return refused
 	}
 	e.kind, e.known = kind, true
 	if !kind.ReadOnly {
@@ -98,6 +99,22 @@ func (e *exchange) settle(kind contracts.Method) *refusal {
 	}
 	e.call.Expire(time.Until(e.deadline) + grace)
 	return nil
+}
+
+// fits tells whether the caller was built for the method as the callee has it.
+func (e *exchange) fits() *refusal {
+	if err := e.deps().Fits(e.caller.manifest.Name, e.module, e.call.Path); err != nil {
+		return &refusal{code: codes.FailedPrecondition, message: err.Error()}
+	}
+	return nil
+}
+
+// missing says why the callee does not have the method. That the caller was built for another callee says more than that.
+func (e *exchange) missing() *refusal {
+	if refused := e.fits(); refused != nil {
+		return refused
+	}
+	return &refusal{code: codes.Unimplemented, message: fmt.Sprintf("module %s has no method %s", e.module, e.call.Path)}
 }
 
 func (e *exchange) acquire(ctx context.Context, hold time.Duration) (*instance.Instance, error) {
@@ -213,8 +230,8 @@ func (e *exchange) learn(ctx context.Context, hold time.Duration) (next passthro
 	}
 	kind, known := e.deps().Method(e.module, e.call.Path)
 	if !known {
-		what := fmt.Sprintf("module %s has no method %s", e.module, e.call.Path)
-		return passthrough.Next{Code: codes.Unimplemented, Message: what}, false
+		refused := e.missing()
+		return passthrough.Next{Code: refused.code, Message: refused.message}, false
 	}
 	if refused := e.settle(kind); refused != nil {
 		return passthrough.Next{Code: refused.code, Message: refused.message}, false

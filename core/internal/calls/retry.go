@@ -97,7 +97,8 @@ func (e *exchange) giveUp(why passthrough.Break, k *callee) passthrough.Next {
 	message := fmt.Sprintf("module %s: %s", e.module, why)
 	switch {
 	case why.Lost && !why.Unprocessed && !e.kind.Idempotent:
-		message += "; whether the call was carried out is not known (fix: mark the method idempotent_level = IDEMPOTENT, if it is)"
+		message += "; whether the call was carried out is not known (fix: give the method the option idempotency_level = " +
+			"IDEMPOTENT, if it is)"
 	case why.Lost && !why.Kept:
 		message += fmt.Sprintf("; the request is over %d KiB and cannot be sent again", passthrough.Keep>>10)
 	}

@@ -105,9 +105,19 @@ func (c *Client) goAway(last uint32) {
 	for _, s := range refused {
 		c.remove(s)
 	}
+	c.removed()
 	c.mu.Unlock()
 	for _, s := range refused {
 		s.call.reset(s, http2.ErrCodeRefusedStream, &c.dirty)
+	}
+}
+
+// removed implements half: a callee that takes no more calls waits for the end of the connection, which comes with that of its
+// last call. grpc-go's server would be patient for a second.
+func (c *Client) removed() {
+	if c.away && c.err == nil && len(c.streams) == 0 {
+		c.err = errClosed // the reader ends the rest
+		_ = c.conn.conn.Close()
 	}
 }
 

@@ -46,6 +46,8 @@ type half interface {
 	goAway(last uint32)
 	// server tells which end it is.
 	server() bool
+	// removed hears that a stream is out of the connection, whose mu is held.
+	removed()
 	// lastPeerStream is the newest stream that the peer has opened; the connection's mu is held.
 	lastPeerStream() uint32
 }

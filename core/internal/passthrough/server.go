@@ -175,6 +175,9 @@ func tooLarge(f *http2.MetaHeadersFrame) bool {
 // goAway implements half: a caller that leaves opens no streams, which needs no help of ours.
 func (h *served) goAway(uint32) {}
 
+// removed implements half.
+func (h *served) removed() {}
+
 // server implements half.
 func (h *served) server() bool { return true }
 

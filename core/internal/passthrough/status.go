@@ -82,7 +82,10 @@ var timeoutUnits = map[byte]time.Duration{
 	'H': time.Hour, 'M': time.Minute, 'S': time.Second, 'm': time.Millisecond, 'u': time.Microsecond, 'n': time.Nanosecond,
 }
 
-// ParseTimeout reads a grpc-timeout: up to eight digits and a unit.
+// longest is where times end: eight digits of hours are more than a time.Duration holds, and the sums that are made with it.
+const longest = time.Duration(1 << 62)
+
+// ParseTimeout reads a grpc-timeout: up to eight digits and a unit. What is over a century counts as one.
 func ParseTimeout(text string) (time.Duration, error) {
 	const most = 9
 	if len(text) < 2 || len(text) > most {
@@ -93,14 +96,21 @@ func ParseTimeout(text string) (time.Duration, error) {
 	if !known || err != nil {
 		return 0, fmt.Errorf("grpc-timeout %q is not up to eight digits and a unit", text)
 	}
-	return time.Duration(n) * unit, nil //nolint:gosec // eight digits of hours do not overflow
+	if n > uint64(longest/unit) {
+		return longest, nil
+	}
+	return time.Duration(n) * unit, nil //nolint:gosec // at most longest
 }
 
 // FormatTimeout writes a grpc-timeout, rounded up.
 func FormatTimeout(d time.Duration) string {
 	const digits = 100_000_000
 	for _, unit := range []byte("num") {
-		if n := (d + timeoutUnits[unit] - 1) / timeoutUnits[unit]; n < digits {
+		n := d / timeoutUnits[unit]
+		if d%timeoutUnits[unit] > 0 {
+			n++
+		}
+		if n < digits {
 			return strconv.FormatInt(int64(max(1, n)), 10) + string(unit)
 		}
 	}

@@ -56,6 +56,7 @@ func (c *conn) remove(s *stream) {
 	if s.finished != nil {
 		s.finished()
 	}
+	c.half.removed()
 }
 
 // await has pump look at a stream that has something to send; mu is held.

@@ -13,16 +13,23 @@ import (
 // Call judges a call of a module to another one, by what its manifest says. method is the full name, such as
 // /platformd.billing.v1.BillingService/GetPlan. The error is gRPC's: INVALID_ARGUMENT, or PERMISSION_DENIED with the fix.
 func Call(m *manifest.Manifest, to, method string) error {
-	service, name, ok := strings.Cut(strings.TrimPrefix(method, "/"), "/")
+	service, name, ok := CutMethod(method)
 	switch {
-	case !ok || !strings.HasPrefix(method, "/"):
+	case !ok:
 		return status.Errorf(codes.InvalidArgument, "%.255q is not a method (fix: call /package.Service/Method)", method)
-	case !m.DependsOn(to):
-		return denied(m, to, method, fmt.Sprintf("name %.99q under requires", to))
 	case !m.Services.MayCall(service, name):
 		return denied(m, to, method, fmt.Sprintf("name %.255s under services.consumes", service))
+	case !m.DependsOn(to):
+		return denied(m, to, method, fmt.Sprintf("name %.99q under requires.modules or requires.optional", to))
 	}
 	return nil
+}
+
+// CutMethod takes the full name of a method apart, "/SERVICE/METHOD".
+func CutMethod(full string) (service, method string, ok bool) {
+	path, rooted := strings.CutPrefix(full, "/")
+	service, method, ok = strings.Cut(path, "/")
+	return service, method, rooted && ok && service != "" && method != "" && !strings.Contains(method, "/")
 }
 
 func denied(m *manifest.Manifest, to, method, fix string) error {
