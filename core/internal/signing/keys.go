@@ -114,3 +114,9 @@ func LoadSecret(path string, passphrase func() (string, error)) (Secret, error) 
 	}
 	return s, err
 }
+
+// IsSecret reports whether a text is the file of a secret key, encrypted or not.
+func IsSecret(text []byte) bool {
+	var key minisign.PrivateKey
+	return minisign.IsEncrypted(text) || key.UnmarshalText(text) == nil
+}
