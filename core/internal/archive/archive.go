@@ -1,9 +1,10 @@
-// Package archive is the form of a module's package, NAME-VERSION.tar.gz: it writes one, always the same bytes for the same files,
-// and reads one that anybody may have made.
+// Package archive is the form of a module's package, NAME-VERSION.tar.gz: it writes one, always the same bytes for the same
+// files, and reads one that anybody may have made.
 //
-// A package is a gzipped tar of regular files. checksums.txt comes first and names every other file with its SHA-256, as sha256sum
-// writes it; module.yaml comes second; then the rest: bin/OS_ARCH/NAME for each platform, and whatever else the module's folder
-// needs. Reading checks each byte against checksums.txt. That says that the package is whole, not whose it is: see signing.
+// A package is a gzipped tar of regular files. checksums.txt comes first and names every other file with its SHA-256, as
+// sha256sum writes it; module.yaml comes second; then the rest: bin/OS_ARCH/NAME for each platform, and whatever else the
+// module's folder needs. Reading checks each byte against checksums.txt. That says that the package is whole, not whose it is:
+// see signing.
 //
 // Floor 0. It must not know where modules are installed, run anything of a package, or write outside of the folder it is given.
 package archive
@@ -125,7 +126,8 @@ func Verify(ctx context.Context, from io.Reader, o Options) (*Package, error) {
 	return read(ctx, from, &target{platform: o.Platform}, o)
 }
 
-// Open opens a package, or a file of one, for reading. It refuses whatever is not a regular file, without waiting for it, as a FIFO would have us do.
+// Open opens a package, or a file of one, for reading. It refuses whatever is not a regular file, without waiting for it, as a
+// FIFO would have us do.
 func Open(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzRead reads anything: a package, or a tar that is packed here, so that the fuzzer gets past gzip's checksum. What is accepted
-// is extracted as it was verified, and can be packed again into what is accepted, too.
+// FuzzRead reads anything: a package, or a tar that is packed here, so that the fuzzer gets past gzip's checksum. What is
+// accepted is extracted as it was verified, and can be packed again into what is accepted, too.
 func FuzzRead(f *testing.F) {
 	var seed bytes.Buffer
 	if err := Write(f.Context(), &seed, blogSources()); err != nil {

@@ -20,7 +20,8 @@ const blogManifest = "apiVersion: platformd/v1\nname: blog\nversion: 0.3.0\n"
 
 // elfFor is the beginning of an executable for linux.
 func elfFor(machine byte) string {
-	return "\x7fELF\x02\x01\x01" + strings.Repeat("\x00", 9) + "\x02\x00" + string([]byte{machine, 0}) + strings.Repeat("\x00", 44) + "code"
+	return "\x7fELF\x02\x01\x01" + strings.Repeat("\x00", 9) + "\x02\x00" + string([]byte{machine, 0}) +
+		strings.Repeat("\x00", 44) + "code"
 }
 
 const (

@@ -24,8 +24,8 @@ type Source struct {
 	Content []byte
 }
 
-// Write packs files, to which it adds checksums.txt. The same files make the same bytes, wherever and whenever they are packed: they
-// are sorted, belong to nobody and have no time. A name that cannot be in a package is an *Error. Whether a reader takes the
+// Write packs files, to which it adds checksums.txt. The same files make the same bytes, wherever and whenever they are packed:
+// they are sorted, belong to nobody and have no time. A name that cannot be in a package is an *Error. Whether a reader takes the
 // whole is for Verify to say.
 func Write(ctx context.Context, to io.Writer, sources []Source) error {
 	described, err := describe(ctx, sources)

@@ -39,18 +39,19 @@ func (p *packing) build(ctx context.Context, platform string) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, exec.ErrNotFound):
-		return errors.New("the module is written in Go, and there is no `go` on the PATH (fix: install Go from https://go.dev/dl)")
+		return errors.New("the module is written in Go, and there is no `go` on the PATH " +
+			"(fix: install Go from https://go.dev/dl)")
 	case err != nil:
-		return fmt.Errorf("build for %s: %w\n%s (fix: correct what the compiler names; `go build %s` in %s shows it, too)", platform, err,
-			tail(out), main, p.Dir)
+		return fmt.Errorf("build for %s: %w\n%s (fix: correct what the compiler names; `go build %s` in %s shows it, too)",
+			platform, err, tail(out), main, p.Dir)
 	}
 	made, err := platformOf(target)
 	if err != nil {
 		return err
 	}
 	if made != platform {
-		return fmt.Errorf("what `go build %s` makes in %s is no executable for %s (fix: name the folder of the main package: --main ./cmd/%s)",
-			main, p.Dir, platform, p.manifest.Name)
+		return fmt.Errorf("what `go build %s` makes in %s is no executable for %s "+
+			"(fix: name the folder of the main package: --main ./cmd/%s)", main, p.Dir, platform, p.manifest.Name)
 	}
 	p.addExecutable(platform, target)
 	return nil
@@ -66,7 +67,8 @@ func (p *packing) addExecutable(platform, path string) {
 	p.sources = append(p.sources, archive.Source{Name: name, Path: path, Executable: true})
 }
 
-// takeExecutables finds those that are in the folder already: bin/OS_ARCH/NAME, as in a package, or the one that the manifest names.
+// takeExecutables finds those that are in the folder already: bin/OS_ARCH/NAME, as in a package, or the one that the manifest
+// names.
 func (p *packing) takeExecutables() error {
 	if len(p.Platforms) == 0 {
 		found, err := p.platforms()

@@ -25,8 +25,8 @@ const (
 	descriptorSet = ".binpb"
 )
 
-// takeNamed takes what a module in Go needs: what its manifest names, its migrations, descriptor sets, and what a person should read.
-// The rest of the folder is source.
+// takeNamed takes what a module in Go needs: what its manifest names, its migrations, descriptor sets, and what a person should
+// read. The rest of the folder is source.
 func (p *packing) takeNamed() error {
 	names := []string{archive.ManifestFile}
 	if c := p.manifest.Config; c != nil {
@@ -77,7 +77,8 @@ func isForPeople(name string) bool {
 	return false
 }
 
-// takeFolder takes all of the folder but what is hidden, the executables, which have been taken, and packages of the module itself.
+// takeFolder takes all of the folder but what is hidden, the executables, which have been taken, and packages of the module
+// itself.
 func (p *packing) takeFolder() error {
 	taken := map[string]bool{filepath.ToSlash(p.manifest.Runtime.Executable): true, archive.ChecksumsFile: true}
 	for _, platform := range archive.Platforms() {
@@ -177,7 +178,8 @@ func (p *packing) describes(name, path string) error {
 func (p *packing) checkDescribed() {
 	for _, service := range p.manifest.Services.Provides {
 		if !slices.Contains(p.described, service) {
-			p.note("no %s file in the folder describes %s: who wants to call it will need its .proto from elsewhere", "*"+descriptorSet, service)
+			p.note("no *%s file in the folder describes %s: who wants to call it will need its .proto from elsewhere",
+				descriptorSet, service)
 		}
 	}
 }

@@ -1,7 +1,8 @@
-// Package packing makes a package of a module's folder: it builds the executables of one that is written in Go, takes those of any
-// other as they are, and gathers what the module needs beside them.
+// Package packing makes a package of a module's folder: it builds the executables of one that is written in Go, takes those of
+// any other as they are, and gathers what the module needs beside them.
 //
-// Floor 2. It must not run what it packs, nor know what becomes of a package: archive says what one is, and judges each that is made.
+// Floor 2. It must not run what it packs, nor know what becomes of a package: archive says what one is, and judges each that is
+// made.
 package packing
 
 import (

@@ -156,24 +156,20 @@ func TestPackRefuses(t *testing.T) {
 		spoil func(dir string) error
 		text  string
 	}{
-		"no manifest":  {func(dir string) error { return os.Remove(filepath.Join(dir, "module.yaml")) }, "read manifest"},
+		"no manifest":  {replace("module.yaml", func(string) error { return nil }), "read manifest"},
 		"bad manifest": {put("module.yaml", "name: x\n", 0o644), "module.yaml:1:"},
-		"bad migration": {func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, "module.yaml"), []byte(blogManifest+"grants: {database: true}\nmigrations: sql\n"), 0o600)
-		}, "migrations"},
-		"no executable":    {func(dir string) error { return os.Remove(filepath.Join(dir, "bin/blog")) }, "no Go code, and no executable"},
-		"not executable":   {func(dir string) error { return os.Chmod(filepath.Join(dir, "bin/blog"), 0o600) }, "(fix: chmod +x "},
+		"bad migration": {put("module.yaml", blogManifest+"grants: {database: true}\nmigrations: sql\n", 0o600), "migrations"},
+		"no executable":    {replace("bin/blog", func(string) error { return nil }), "no Go code, and no executable"},
+		"not executable":   {put("bin/blog", elfFor("amd64"), 0o600), "(fix: chmod +x "},
 		"no program":       {put("bin/blog", "text", 0o755), "neither ELF nor Mach-O"},
-		"link for program": {replace("bin/blog", func(path string) error { return os.Symlink("/bin/true", path) }), "no ordinary file"},
-		"link":             {replace("lib", func(path string) error { return os.Symlink("/etc/passwd", path) }), "lib is no ordinary file"},
-		"FIFO":             {replace("pipe", func(path string) error { return syscall.Mkfifo(path, 0o600) }), "pipe is no ordinary file"},
+		"link for program": {replace("bin/blog", symlink), "no ordinary file"},
+		"link":             {replace("lib", symlink), "lib is no ordinary file"},
+		"FIFO":             {replace("pipe", fifo), "pipe is no ordinary file"},
 		"name":             {put("bl\x1bg", "x", 0o644), `"bl\x1bg"`},
 		"two spellings":    {put("Bin", "x", 0o644), "differ in capitals only"},
 		"secret key":       {put("blog.key", string(key), 0o600), "blog.key is a secret key"},
 		"bad descriptors":  {put("blog.binpb", "x", 0o644), "no set of protobuf descriptors"},
-		"no schema": {func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, "module.yaml"), []byte(blogManifest+"config: {schema: c.json}\n"), 0o600)
-		}, `the package would be refused: module.yaml names "c.json"`},
+		"no schema": {put("module.yaml", blogManifest+"config: {schema: c.json}\n", 0o600), `the package would be refused: module.yaml names "c.json"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -191,8 +187,12 @@ func TestPackRefuses(t *testing.T) {
 }
 
 func put(name, content string, mode os.FileMode) func(string) error {
-	return func(dir string) error { return os.WriteFile(filepath.Join(dir, name), []byte(content), mode) }
+	return replace(name, func(path string) error { return os.WriteFile(path, []byte(content), mode) })
 }
+
+func fifo(path string) error { return syscall.Mkfifo(path, 0o600) }
+
+func symlink(path string) error { return os.Symlink("/bin/true", path) }
 
 func replace(name string, by func(path string) error) func(string) error {
 	return func(dir string) error {

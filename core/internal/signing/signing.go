@@ -68,8 +68,8 @@ func Comment(file string, now time.Time) string {
 	return fmt.Sprintf("timestamp:%d\tfile:%s\thashed", now.Unix(), harmless(file))
 }
 
-// Verify reads a file to its end and returns which of the trusted keys has signed it, as its signature says. It returns an *Error if
-// none has.
+// Verify reads a file to its end and returns which of the trusted keys has signed it, as its signature says. It returns an
+// *Error if none has.
 func Verify(ctx context.Context, from io.Reader, signature []byte, trusted []Key) (*Signer, error) {
 	var s minisign.Signature
 	if err := s.UnmarshalText(signature); err != nil {
@@ -77,8 +77,9 @@ func Verify(ctx context.Context, from io.Reader, signature []byte, trusted []Key
 			Fix: "get the signature again, or have the file signed with `platformd sign`"}
 	}
 	if s.Algorithm != minisign.HashEdDSA {
-		return nil, &Error{Code: "legacy_signature", Message: "the signature is of minisign's old form, for which the whole file must be in memory",
-			Fix: "have the file signed with `platformd sign`, or with minisign 0.11 or newer"}
+		return nil, &Error{Code: "legacy_signature",
+			Message: "the signature is of minisign's old form, for which the whole file must be in memory",
+			Fix:     "have the file signed with `platformd sign`, or with minisign 0.11 or newer"}
 	}
 	key, err := find(trusted, s.KeyID)
 	if err != nil {
@@ -89,8 +90,9 @@ func Verify(ctx context.Context, from io.Reader, signature []byte, trusted []Key
 		return nil, fmt.Errorf("read what is signed: %w", err)
 	}
 	if !in.Verify(key.public, signature) {
-		return nil, &Error{Code: "bad_signature", Message: "the signature of key " + key.ID + " is not for this file: one of the two was changed",
-			Fix: "get both again, from whom you trust"}
+		return nil, &Error{Code: "bad_signature",
+			Message: "the signature of key " + key.ID + " is not for this file: one of the two was changed",
+			Fix:     "get both again, from whom you trust"}
 	}
 	return &Signer{Key: key, TrustedComment: harmless(s.TrustedComment), UntrustedComment: harmless(s.UntrustedComment),
 		SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
@@ -132,8 +134,9 @@ func readText(path string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxText {
-		return nil, &Error{Code: "not_a_file", Message: path + " is no file with a key or a signature: it is no regular file, or far too large",
-			Fix: "name another file"}
+		return nil, &Error{Code: "not_a_file",
+			Message: path + " is no file with a key or a signature: it is no regular file, or far too large",
+			Fix:     "name another file"}
 	}
 	return io.ReadAll(io.LimitReader(file, maxText))
 }

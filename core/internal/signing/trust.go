@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// Trust is the keys whose packages a platform takes: one file each in a folder of its data, named by the key's id. Its methods may
-// be called concurrently, by several processes too.
+// Trust is the keys whose packages a platform takes: one file each in a folder of its data, named by the key's id. Its methods
+// may be called concurrently, by several processes too.
 type Trust struct{ dir string }
 
 // TrustIn returns the keys that the platform with that data folder trusts. Nothing need be there.

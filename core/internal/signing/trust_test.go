@@ -100,7 +100,7 @@ func TestSpoiltTrust(t *testing.T) {
 		"file of all":      {func(_, file string) error { return os.Chmod(file, 0o666) }, "trust_spoilt"},
 		"no key":           {func(_, file string) error { return os.WriteFile(file, []byte("x"), 0o600) }, "trust_spoilt"},
 		"another key":      {func(_, file string) error { return os.WriteFile(file, other.Text(), 0o600) }, "trust_spoilt"},
-		"another name":     {func(folder, file string) error { return os.Rename(file, filepath.Join(folder, "alice.pub")) }, "trust_spoilt"},
+		"another name":     {rename, "trust_spoilt"},
 		"a link elsewhere": {relink, "trust_spoilt"},
 	} {
 		data := t.TempDir()
@@ -113,6 +113,8 @@ func TestSpoiltTrust(t *testing.T) {
 		require.Equal(t, c.code, code(t, err), name)
 	}
 }
+
+func rename(folder, file string) error { return os.Rename(file, filepath.Join(folder, "alice.pub")) }
 
 func relink(folder, file string) error {
 	elsewhere := filepath.Join(folder, "elsewhere")
