@@ -51,7 +51,7 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 	}, a.start(), a.stop(), a.status(), a.doctor(), a.logs(), a.version(), a.validate(), a.module(), a.migrate(),
 		a.db(), a.user(), a.role(), a.groupCommand(), a.permission(), a.authz(), a.token(), a.audit(), a.keys(), a.setupLink(),
-		a.events(), a.dlq(),
+		a.events(), a.dlq(), a.newCommand(), a.pack(), a.keygen(), a.sign(), a.trust(), a.verify(),
 		a.configCommand())
 	root.SetOut(a.deps.Out)
 	root.SetErr(a.deps.Err)

@@ -66,7 +66,7 @@ func (a *app) dbRestore() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := checkOwner(options.DataDir); err != nil {
+		if err := checkOwner(options.DataDir, "platformd db restore …"); err != nil {
 			return err
 		}
 		lock, err := a.deps.Lock(options.DataDir)
@@ -93,8 +93,8 @@ func (a *app) backupOptions(cmd *cobra.Command) (backup.Options, error) {
 	return backup.Options{DataDir: settings.Data.Dir, Database: settings.Database, Version: a.build().Version}, nil
 }
 
-// checkOwner keeps root from leaving files that the user who runs the platform cannot open.
-func checkOwner(dataDir string) error {
+// checkOwner keeps the root that runs command from leaving files that the user who runs the platform cannot open.
+func checkOwner(dataDir, command string) error {
 	info, err := os.Stat(dataDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -104,7 +104,7 @@ func checkOwner(dataDir string) error {
 	}
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
 		return withFix(fmt.Errorf("the data directory %s belongs to another user, whose files these must be", dataDir),
-			"run as its owner: sudo -u '#"+strconv.Itoa(int(stat.Uid))+"' platformd db restore …")
+			"run as its owner: sudo -u '#"+strconv.Itoa(int(stat.Uid))+"' "+command)
 	}
 	return nil
 }

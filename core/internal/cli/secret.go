@@ -19,30 +19,44 @@ func passwordFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVar(file, "password-file", "", "`file` with the password, - for stdin; without it you are asked")
 }
 
+// hidden is a secret that is typed, or is in a file.
+type hidden struct {
+	what, flag, prompt string
+	twice              bool // as nobody sees what they type
+}
+
+func password() hidden {
+	return hidden{what: "password", flag: "--password-file", prompt: "Password: ", twice: true}
+}
+
 // password reads a password from a file, or asks for one.
 func (a *app) password(cmd *cobra.Command, file string) (string, error) {
+	return a.secret(cmd, file, password())
+}
+
+func (a *app) secret(cmd *cobra.Command, file string, h hidden) (string, error) {
 	switch file {
 	case "":
-		return a.askPassword(cmd.Context(), cmd.InOrStdin())
+		return a.ask(cmd.Context(), cmd.InOrStdin(), h)
 	case "-":
-		return readSecret(cmd.InOrStdin())
+		return h.read(cmd.InOrStdin())
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return "", fmt.Errorf("read the password: %w (fix: see --password-file)", err)
+		return "", fmt.Errorf("read the %s: %w (fix: see %s)", h.what, err, h.flag)
 	}
 	defer f.Close()
-	return readSecret(f)
+	return h.read(f)
 }
 
-// readSecret leaves out the end of the last line, which editors and echo add.
-func readSecret(from io.Reader) (string, error) {
+// read leaves out the end of the last line, which editors and echo add.
+func (h hidden) read(from io.Reader) (string, error) {
 	text, err := io.ReadAll(io.LimitReader(from, maxSecret+1))
 	if err != nil {
-		return "", fmt.Errorf("read the password: %w (fix: see --password-file)", err)
+		return "", fmt.Errorf("read the %s: %w (fix: see %s)", h.what, err, h.flag)
 	}
 	if len(text) > maxSecret {
-		return "", withFix(errors.New("the password file is far too large for a password"), "see --password-file")
+		return "", withFix(fmt.Errorf("the %s file is far too large for a %[1]s", h.what), "see "+h.flag)
 	}
 	return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), nil
 }
@@ -52,30 +66,29 @@ func unasked(what, fix string) error {
 	return &failure{err: errors.New(what), code: ExitUsage, fix: fix}
 }
 
-// askPassword asks twice, as nobody sees what they type.
-func (a *app) askPassword(ctx context.Context, in io.Reader) (string, error) {
+func (a *app) ask(ctx context.Context, in io.Reader, h hidden) (string, error) {
 	file, is := in.(*os.File)
 	if !is || !term.IsTerminal(int(file.Fd())) {
-		return "", unasked("there is no password, and no terminal to ask for one",
-			"give it in a file: --password-file FILE, or on stdin: --password-file -")
+		return "", unasked("there is no "+h.what+", and no terminal to ask for one",
+			fmt.Sprintf("give it in a file: %s FILE, or on stdin: %[1]s -", h.flag))
 	}
-	password, err := a.askHidden(ctx, file, "Password: ")
-	if err != nil {
-		return "", err
+	answer, err := a.askHidden(ctx, file, h, h.prompt)
+	if err != nil || !h.twice {
+		return answer, err
 	}
-	again, err := a.askHidden(ctx, file, "Again: ")
-	if err == nil && password != again {
-		err = withFix(errors.New("the two passwords differ; nothing was done"), "run the command again")
+	again, err := a.askHidden(ctx, file, h, "Again: ")
+	if err == nil && answer != again {
+		err = withFix(fmt.Errorf("the two %ss differ; nothing was done", h.what), "run the command again")
 	}
-	return password, err
+	return answer, err
 }
 
 // askHidden does not show what is typed. Interrupted, it leaves a terminal that does again.
-func (a *app) askHidden(ctx context.Context, from *os.File, prompt string) (string, error) {
+func (a *app) askHidden(ctx context.Context, from *os.File, h hidden, prompt string) (string, error) {
 	fd := int(from.Fd())
 	before, err := term.GetState(fd)
 	if err != nil {
-		return "", fmt.Errorf("read the password: %w (fix: give it in a file: --password-file FILE)", err)
+		return "", fmt.Errorf("read the %s: %w (fix: give it in a file: %s FILE)", h.what, err, h.flag)
 	}
 	fmt.Fprint(a.err, prompt)
 	defer fmt.Fprintln(a.err)
@@ -91,7 +104,7 @@ func (a *app) askHidden(ctx context.Context, from *os.File, prompt string) (stri
 	select {
 	case typed := <-answers:
 		if typed.err != nil {
-			return "", fmt.Errorf("read the password: %w (fix: give it in a file: --password-file FILE)", typed.err)
+			return "", fmt.Errorf("read the %s: %w (fix: give it in a file: %s FILE)", h.what, typed.err, h.flag)
 		}
 		return string(typed.text), nil
 	case <-ctx.Done():

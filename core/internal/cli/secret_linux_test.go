@@ -23,8 +23,8 @@ func (s *sitting) ask(ctx context.Context, t *testing.T) <-chan result {
 	a := newApp(Deps{Out: io.Discard, Err: s.program, Env: []string{}})
 	asked := make(chan result, 1)
 	go func() {
-		password, err := a.askPassword(ctx, s.program)
-		r := result{out: password}
+		answer, err := a.ask(ctx, s.program, password())
+		r := result{out: answer}
 		if err != nil {
 			r.err = err.Error()
 		}
