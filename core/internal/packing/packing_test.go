@@ -156,9 +156,9 @@ func TestPackRefuses(t *testing.T) {
 		spoil func(dir string) error
 		text  string
 	}{
-		"no manifest":  {replace("module.yaml", func(string) error { return nil }), "read manifest"},
-		"bad manifest": {put("module.yaml", "name: x\n", 0o644), "module.yaml:1:"},
-		"bad migration": {put("module.yaml", blogManifest+"grants: {database: true}\nmigrations: sql\n", 0o600), "migrations"},
+		"no manifest":      {replace("module.yaml", func(string) error { return nil }), "read manifest"},
+		"bad manifest":     {put("module.yaml", "name: x\n", 0o644), "module.yaml:1:"},
+		"bad migration":    {put("module.yaml", blogManifest+"grants: {database: true}\nmigrations: sql\n", 0o600), "migrations"},
 		"no executable":    {replace("bin/blog", func(string) error { return nil }), "no Go code, and no executable"},
 		"not executable":   {put("bin/blog", elfFor("amd64"), 0o600), "(fix: chmod +x "},
 		"no program":       {put("bin/blog", "text", 0o755), "neither ELF nor Mach-O"},
@@ -169,7 +169,8 @@ func TestPackRefuses(t *testing.T) {
 		"two spellings":    {put("Bin", "x", 0o644), "differ in capitals only"},
 		"secret key":       {put("blog.key", string(key), 0o600), "blog.key is a secret key"},
 		"bad descriptors":  {put("blog.binpb", "x", 0o644), "no set of protobuf descriptors"},
-		"no schema": {put("module.yaml", blogManifest+"config: {schema: c.json}\n", 0o600), `the package would be refused: module.yaml names "c.json"`},
+		"no schema": {put("module.yaml", blogManifest+"config: {schema: c.json}\n", 0o600),
+			`the package would be refused: module.yaml names "c.json"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -99,7 +99,8 @@ func TestGoVersion(t *testing.T) {
 	t.Parallel()
 	mod, _, err := readSDK(checkout(t))
 	require.NoError(t, err)
-	require.Equal(t, mod.Go.Version, goVersion)
+	needed := mod.Go.Version
+	require.Equal(t, needed, goVersion)
 }
 
 func TestRefused(t *testing.T) {
