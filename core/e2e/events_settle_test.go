@@ -1,0 +1,72 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// tally is how many effects a module has, and of how many events.
+type tally struct{ Count, Distinct, Inversions int }
+
+func (c *chaos) tally(module string) (got tally) {
+	answer, err := c.p.Load().try(http.MethodGet, "/api/v1/"+module+"/tally", "", "")
+	if err == nil && answer.status == http.StatusOK {
+		_ = json.Unmarshal([]byte(answer.body), &got)
+	}
+	return got
+}
+
+// settle waits until each of so many events has had its effect in each module, or is a dead letter there: that is the end of what
+// was cut off twenty times, which one daemon after another may be killed over. It checks that none has had one twice, nor out of
+// order, and that a dead letter has its effect when it is retried, late. It returns how many there were.
+func (c *chaos) settle(names []string, want int) (died int) {
+	c.t.Helper()
+	for _, name := range names {
+		got := c.awaitEffects(name, func() int { return want - len(c.lettersOf(name)) })
+		require.Equal(c.t, tally{want - len(c.lettersOf(name)), want - len(c.lettersOf(name)), 0}, got, name)
+		died += len(c.lettersOf(name))
+	}
+	if died == 0 {
+		return 0
+	}
+	for _, letter := range c.p.Load().deadLetters() {
+		require.Contains(c.t, []string{"abandoned", "attempts"}, letter.Reason, letter)
+	}
+	c.p.Load().cli("dlq", "retry", "--all")
+	for _, name := range names {
+		got := c.awaitEffects(name, func() int { return want })
+		require.Equal(c.t, tally{want, want, got.Inversions}, got, name)
+	}
+	require.Empty(c.t, c.p.Load().deadLetters())
+	return died
+}
+
+// awaitEffects waits for as many effects as wanted says, as long as there are new ones.
+func (c *chaos) awaitEffects(name string, wanted func() int) (got tally) {
+	c.t.Helper()
+	// To count the effects of a hundred thousand events keeps the module from having others.
+	again := time.NewTicker(time.Duration(count(50, 3000)) * time.Millisecond)
+	defer again.Stop()
+	most, since := 0, time.Now()
+	for {
+		if got = c.tally(name); got.Distinct >= wanted() {
+			return got
+		}
+		if got.Distinct > most {
+			most, since = got.Distinct, time.Now()
+		}
+		if time.Since(since) > 5*patience {
+			c.t.Fatalf("%s has %+v of %d, and gets no more\n%s", name, got, wanted(), c.p.Load().cli("events", "pending"))
+		}
+		<-again.C
+	}
+}
+
+func (c *chaos) lettersOf(module string) (letters []deadLetter) {
+	c.t.Helper()
+	require.NoError(c.t, json.Unmarshal([]byte(c.p.Load().cli("dlq", "ls", "--module", module, "--limit", "499", "-o", "json")), &letters))
+	return letters
+}
