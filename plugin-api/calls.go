@@ -22,6 +22,13 @@ import (
 
 const metadataTraceParent = "traceparent"
 
+// callWindow and callsWindow are how much of a call, and of all calls of a connection, may wait to be read. gRPC would find out
+// by itself how much is best, with a ping for each message; on a unix socket those cost more than they tell.
+const (
+	callWindow  = 256 << 10
+	callsWindow = 1 << 20
+)
+
 // Module returns a connection to the services of another module, for the clients that protoc-gen-go-grpc makes:
 //
 //	billingv1.NewBillingServiceClient(core.Module("billing"))
@@ -47,6 +54,7 @@ func openCalls(socket string) (*grpc.ClientConn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage)),
+		grpc.WithStaticStreamWindowSize(callWindow), grpc.WithStaticConnWindowSize(callsWindow),
 		grpc.WithDisableServiceConfig(), grpc.WithNoProxy(),
 	)
 	if err != nil {

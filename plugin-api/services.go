@@ -64,7 +64,10 @@ func newServices(register func(*grpc.Server), secret []byte, log hclog.Logger) *
 	s := &services{
 		secret: []byte(base64.RawURLEncoding.EncodeToString(secret)), log: log, served: make(chan struct{}),
 	}
-	s.server = grpc.NewServer(grpc.MaxRecvMsgSize(wire.MaxMessage), grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream))
+	s.server = grpc.NewServer(
+		grpc.MaxRecvMsgSize(wire.MaxMessage), grpc.StaticStreamWindowSize(callWindow), grpc.StaticConnWindowSize(callsWindow),
+		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream),
+	)
 	if register != nil {
 		register(s.server)
 	}

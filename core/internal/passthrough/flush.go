@@ -12,9 +12,19 @@ func (c *conn) flush() {
 			return
 		}
 		if !all {
-			c.slow.Go(c.flushSlowly) // ends when all is written, or the connection is closed
+			c.goSlowly()
 			return
 		}
+	}
+}
+
+// goSlowly has the rest written on a goroutine of its own, which ends when all is written, or the connection is closed. end waits
+// for it, once there is an error and none begins any more.
+func (c *conn) goSlowly() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.slow.Go(c.flushSlowly)
 	}
 }
 
