@@ -40,14 +40,13 @@ func TestFromNewModuleToInstalledFolder(t *testing.T) {
 	require.NoError(t, err)
 	must(t, "new", "module", "guestbook", "--dir", in("guestbook"), "--sdk", checkout)
 	must(t, "pack", in("guestbook"), "-o", in("p.tar.gz"))
-	require.NoError(t, os.WriteFile(in("word"), []byte("open sesame\n"), 0o600))
-	must(t, "keygen", "-o", in("key"), "--passphrase-file", in("word"))
+	must(t, "keygen", "-o", in("key"), "--no-passphrase")
 	for name, mode := range map[string]os.FileMode{"key": 0o600, "key.pub": 0o644} {
 		info, err := os.Stat(in(name))
 		require.NoError(t, err)
 		require.Equal(t, mode, info.Mode().Perm(), name)
 	}
-	must(t, "sign", in("p.tar.gz"), "--key", in("key"), "--passphrase-file", in("word"))
+	must(t, "sign", in("p.tar.gz"), "--key", in("key"))
 	must(t, "trust", "add", in("key.pub"), "--data-dir", in("data"))
 	seen := decode[examination](t, must(t, "verify", in("p.tar.gz"), "--data-dir", in("data"), "-o", "json"))
 	require.True(t, seen.Valid)
