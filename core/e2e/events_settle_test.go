@@ -67,6 +67,7 @@ func (c *chaos) awaitEffects(name string, wanted func() int) (got tally) {
 
 func (c *chaos) lettersOf(module string) (letters []deadLetter) {
 	c.t.Helper()
-	require.NoError(c.t, json.Unmarshal([]byte(c.p.Load().cli("dlq", "ls", "--module", module, "--limit", "499", "-o", "json")), &letters))
+	listed := c.p.Load().cli("dlq", "ls", "--module", module, "--limit", "499", "-o", "json")
+	require.NoError(c.t, json.Unmarshal([]byte(listed), &letters))
 	return letters
 }
