@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestKeysWithAPassphrase makes a key that is encrypted as minisign does it, and has minisign open it. Here and nowhere else, as the
-// race detector would take minutes for that, and the binary is built without it.
+// TestKeysWithAPassphrase makes a key that is encrypted as minisign does it, and has minisign open it. Here and nowhere else, as
+// the race detector would take minutes for that, and the binary is built without it.
 func TestKeysWithAPassphrase(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("minisign"); err != nil {
@@ -29,7 +29,9 @@ func TestKeysWithAPassphrase(t *testing.T) {
 		return string(out)
 	}
 	for name, content := range map[string]string{
-		"word": "open sesame\n", "blog/module.yaml": "apiVersion: platformd/v1\nname: blog\nversion: 0.3.0\n", "blog/bin/blog": "#!/bin/sh\n",
+		"word":             "open sesame\n",
+		"blog/module.yaml": "apiVersion: platformd/v1\nname: blog\nversion: 0.3.0\n",
+		"blog/bin/blog":    "#!/bin/sh\n",
 	} {
 		path := filepath.Join(dir, name)
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))

@@ -99,8 +99,7 @@ func TestGoVersion(t *testing.T) {
 	t.Parallel()
 	mod, _, err := readSDK(checkout(t))
 	require.NoError(t, err)
-	needed := mod.Go.Version
-	require.Equal(t, needed, goVersion)
+	require.Equal(t, goVersion, mod.Go.Version)
 }
 
 func TestRefused(t *testing.T) {
