@@ -52,7 +52,7 @@ func TestParseRefuses(t *testing.T) {
 }
 
 // inspect must reach the whole tree, though decode ignores what it does not know.
-func TestDuplicateBelowAnUnsupportedKey(t *testing.T) {
+func TestDuplicateBelowAKeyOfText(t *testing.T) {
 	t.Parallel()
 	_, err := manifest.Parse("module.yaml", []byte(head+"runtime:\n  upgrade:\n    a: {b: 1}\n    a: {b: 1}\n"))
 	errs := errorsOf(t, err)
@@ -158,18 +158,13 @@ func TestSegments(t *testing.T) {
 	require.Empty(t, (&manifest.Route{Path: "/"}).Segments())
 }
 
-// Every key of a capability that is still to come is refused by its name, all of them at once.
-func TestLaterKeysAreNamed(t *testing.T) {
+func TestTheKeysOfTheDesignAreBuilt(t *testing.T) {
 	t.Parallel()
-	_, err := manifest.Load(filepath.Join("testdata", "design.yaml"))
-	var messages []string
-	for _, one := range errorsOf(t, err) {
-		require.Equal(t, "not_supported_yet", one.Code, one.Message)
-		key, _, _ := strings.Cut(strings.TrimPrefix(one.Message, "`"), "`")
-		messages = append(messages, key)
-	}
-	require.Equal(t, []string{"runtime.upgrade"}, messages)
-	require.ErrorContains(t, err, "testdata/design.yaml:31: `runtime.upgrade` is not supported by this platformd yet\nfix: ")
+	m, err := manifest.Load(filepath.Join("testdata", "design.yaml"))
+	require.NoError(t, err)
+	require.Equal(t, manifest.UpgradeOverlap, m.Runtime.Upgrade)
+	require.Equal(t, manifest.UpgradeOverlap, parse(t, head).Runtime.Upgrade, "unless it says otherwise")
+	require.Equal(t, manifest.UpgradeExclusive, parse(t, head+"runtime: {upgrade: exclusive}\n").Runtime.Upgrade)
 }
 
 func TestAllErrorsInTheOrderOfLines(t *testing.T) {
