@@ -117,7 +117,7 @@ func TestParseSample(t *testing.T) {
 	require.Equal(t, manifest.MigrationsGo, m.Migrations)
 	require.Equal(t, "config.schema.json", m.Config.Schema)
 	require.Equal(t, manifest.Runtime{Executable: "bin/blog-server", StartTimeout: manifest.Duration(20 * time.Second),
-		StopTimeout: manifest.Duration(500 * time.Millisecond), Required: true, Instances: 1, Concurrency: 100,
+		StopTimeout: manifest.Duration(500 * time.Millisecond), Upgrade: manifest.UpgradeOverlap, Required: true, Instances: 1, Concurrency: 100,
 		Env:    []string{"TZ", "LANG"},
 		Memory: 64 << 20, CPU: 0.5, PIDs: 100, OpenFiles: 500,
 		Restart: &manifest.Restart{Max: 3, Window: manifest.Duration(time.Minute)}}, m.Runtime)
@@ -130,7 +130,7 @@ func TestParseFillsDefaults(t *testing.T) {
 	require.Equal(t, manifest.Route{ID: "greet", Method: "GET", Path: "/greetings/{name}", Access: manifest.AccessPublic,
 		Stream: manifest.StreamNone, MaxBody: 1 << 20, Timeout: manifest.Duration(30 * time.Second)}, m.Routes[0])
 	require.Equal(t, manifest.Runtime{Executable: "bin/hello", Instances: 1, StartTimeout: manifest.Duration(10 * time.Second),
-		StopTimeout: manifest.Duration(10 * time.Second), Concurrency: 256,
+		StopTimeout: manifest.Duration(10 * time.Second), Upgrade: manifest.UpgradeOverlap, Concurrency: 256,
 		Memory: 256 << 20, CPU: 1, PIDs: 256, OpenFiles: 1024}, m.Runtime)
 	require.Nil(t, m.Config)
 	require.False(t, m.Events.Any())
