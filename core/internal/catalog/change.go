@@ -157,8 +157,8 @@ func (c *Change) steps(now *Catalog) {
 	}
 }
 
-// ends finds a module that runs now, could not run as c has it, and whose end nobody wishes. It returns the modules whose change is
-// to blame for that, and the reason; nothing if there is none.
+// ends finds a module that runs now, could not run as c has it, and whose end nobody wishes. It returns the modules whose change
+// is to blame for that, and the reason; nothing if there is none.
 func (c *Catalog) ends(now *Catalog, wished func(error) bool) (culprits []string, why error) {
 	for _, m := range now.Modules {
 		name := m.Manifest.Name

@@ -19,8 +19,8 @@ type change struct {
 	errs map[string]error // of the modules that did not become what they were to
 }
 
-// take has the platform become what choose makes of what it is and what is on disk. It returns what that changed, and what did not
-// become what it was to, in words for the operator.
+// take has the platform become what choose makes of what it is and what is on disk. It returns what that changed, and what did
+// not become what it was to, in words for the operator.
 func (d *daemon) take(ctx context.Context, choose func(now, found *catalog.Catalog) *catalog.Catalog) (*change, error) {
 	c := &change{daemon: d, errs: map[string]error{}}
 	found, err := d.scan()

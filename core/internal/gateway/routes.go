@@ -41,9 +41,9 @@ type route struct {
 	module  string
 	// revision is of the module whose manifest the route is in.
 	revision string
-	prefix  string // "/api/v1/blog"; empty for the platform's own
-	pattern pattern
-	asks    bool // the module may ask the core something in a caller's name
+	prefix   string // "/api/v1/blog"; empty for the platform's own
+	pattern  pattern
+	asks     bool // the module may ask the core something in a caller's name
 	// own answers instead of a module; nil for a module's routes.
 	own func(w http.ResponseWriter, r *http.Request, caller auth.Identity) error
 }

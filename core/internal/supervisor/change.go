@@ -2,8 +2,8 @@ package supervisor
 
 import "context"
 
-// Add has one more module run, after those that it depends on, and returns when it is ready; or with a *StateError that says why it
-// does not become so soon, while it is kept trying as any other.
+// Add has one more module run, after those that it depends on, and returns when it is ready; or with a *StateError that says why
+// it does not become so soon, while it is kept trying as any other.
 func (s *Supervisor) Add(ctx context.Context, mod *Module) error {
 	r := newRunner(s.deps, mod, relatives{s})
 	s.mu.Lock()
@@ -25,8 +25,8 @@ func (s *Supervisor) Add(ctx context.Context, mod *Module) error {
 	return nil
 }
 
-// Remove stops modules, each after those of them that depend on it, and returns when they are no more: the supervisor does not know
-// them then. It takes as long as their stopTimeouts. Names that it does not know change nothing.
+// Remove stops modules, each after those of them that depend on it, and returns when they are no more: the supervisor does not
+// know them then. It takes as long as their stopTimeouts. Names that it does not know change nothing.
 func (s *Supervisor) Remove(names ...string) {
 	var gone []*runner
 	for _, r := range (relatives{s}).named(names) {

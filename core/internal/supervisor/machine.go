@@ -126,8 +126,8 @@ func (m *machine) makeWay(why string) (todo []action) {
 	return todo
 }
 
-// takeOver puts new instances, which are ready, in the place of all slots: whoever calls it has them, and retires the others. What
-// was under way for those is given up, and their failures are forgotten.
+// takeOver puts new instances, which are ready, in the place of all slots: whoever calls it has them, and retires the others.
+// What was under way for those is given up, and their failures are forgotten.
 func (m *machine) takeOver(instances int, budget Budget, now time.Time) (todo []action) {
 	for i, s := range m.slots {
 		if s.phase == launching || s.phase == waiting || s.renewing {
@@ -184,7 +184,9 @@ func (m *machine) attempt() int {
 }
 
 // isCurrent tells whether what is reported of a launch or wait is about the one that the slot is at.
-func (m *machine) isCurrent(a action) bool { return a.slot < len(m.slots) && m.slots[a.slot].attempt == a.attempt }
+func (m *machine) isCurrent(a action) bool {
+	return a.slot < len(m.slots) && m.slots[a.slot].attempt == a.attempt
+}
 
 // launched reports that a launch succeeded. ok is false if nobody wants its instance any more.
 func (m *machine) launched(a action, now time.Time) (todo []action, ok bool) {

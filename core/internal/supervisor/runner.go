@@ -61,7 +61,7 @@ func newRunner(deps Deps, mod *Module, family relatives) *runner {
 	return &runner{
 		deps: deps, name: mod.Manifest.Name, attach: mod.Attach, relatives: family, mod: mod,
 		machine: newMachine(mod.Budget, instances, deps.Random),
-		slots: make([]running, instances), dossiers: openDossiers(deps.CrashDir, mod.Manifest.Name, deps.Log),
+		slots:   make([]running, instances), dossiers: openDossiers(deps.CrashDir, mod.Manifest.Name, deps.Log),
 		begun: make(chan struct{}), settled: make(chan struct{}), stopped: make(chan struct{}), left: make(chan struct{}),
 		reports: make(chan func()), changed: make(chan struct{}),
 		status: Status{

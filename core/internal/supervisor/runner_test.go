@@ -170,7 +170,9 @@ func TestModulesThatDoNotFitTogether(t *testing.T) {
 	t.Parallel()
 	differ := errors.New("the binary serves a.A (fix: agree)")
 	for name, deps := range map[string]func(*supervisor.Deps){
-		"calls":    func(d *supervisor.Deps) { d.Agree = func(*supervisor.Module, []byte) (func(), error) { return nil, differ } },
+		"calls": func(d *supervisor.Deps) {
+			d.Agree = func(*supervisor.Module, []byte) (func(), error) { return nil, differ }
+		},
 		"services": func(d *supervisor.Deps) { d.Verify = verifying(differ) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -89,8 +89,8 @@ func (s *Supervisor) Load(modules []*Module) {
 	}
 }
 
-// Run starts the loaded modules, each after those it depends on, and keeps them, and those that are added, running until ctx ends;
-// then it stops them, each after those that depend on it, and returns when every process is dead. It is called once.
+// Run starts the loaded modules, each after those it depends on, and keeps them, and those that are added, running until ctx
+// ends; then it stops them, each after those that depend on it, and returns when every process is dead. It is called once.
 func (s *Supervisor) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	s.mu.Lock()

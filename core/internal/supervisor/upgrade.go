@@ -49,6 +49,7 @@ func (s *Supervisor) Upgrade(ctx context.Context, u Upgrade) error {
 // errBrokenOff ends an upgrade whose module is to stop.
 var errBrokenOff = errors.New("the upgrade was broken off because the module is to stop")
 
+//nolint:contextcheck,nolintlint // an upgrade lasts as the module does: see perform
 func (r *runner) beginUpgrade(u Upgrade, result chan<- error) {
 	state, reason := r.machine.state()
 	if !r.machine.begun || r.upgrading != nil {
@@ -182,6 +183,7 @@ func (r *runner) canSucceed(ctx context.Context, next []*launch) error {
 	return nil
 }
 
+//nolint:contextcheck,nolintlint // what it begins lasts as the module does: see perform
 func (r *runner) takeOver(u Upgrade, next []*launch) {
 	before, slots := r.slots, make([]running, len(next))
 	r.perform(r.machine.takeOver(len(next), u.Module.Budget, time.Now()))
