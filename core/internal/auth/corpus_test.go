@@ -159,8 +159,12 @@ func (b *bench) make(t *testing.T, c sample, token string) string {
 	if c.Text != "" {
 		parts := append(strings.SplitN(token, ".", 3), "", "", "")
 		cut := token[:max(len(token)-1, 0)]
-		token = strings.NewReplacer("$token", token, "$header", parts[0], "$claims", parts[1], "$signature", parts[2], "$cut", cut).
-			Replace(c.Text)
+		other := "-"
+		if strings.HasSuffix(token, other) {
+			other = "_"
+		}
+		token = strings.NewReplacer("$token", token, "$header", parts[0], "$claims", parts[1], "$signature", parts[2], "$cut", cut,
+			"$other", other).Replace(c.Text)
 	}
 	return strings.Repeat(token, max(c.Repeat, 1))
 }

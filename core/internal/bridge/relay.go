@@ -24,9 +24,12 @@ const (
 	// elsewhere is how often a daemon looks whether an outbox that is not there yet is made, or one that another daemon empties is
 	// free: each time it logs in to the module's database, for which PostgreSQL makes a role.
 	elsewhere = 5 * time.Second
-	// gather is how long a relay waits after a batch that was not full: what comes meanwhile goes together, in one transaction
-	// each on the bus and in the module's database. The first event after a rest does not wait.
-	gather = 20 * time.Millisecond
+	// After a batch that was not full a relay waits gatherShare times as long as the batch took, within these bounds: what comes
+	// meanwhile goes together, in one transaction each on the bus and in the module's database, and a busy outbox takes little of
+	// the machine from the requests that fill it. The first event after a rest does not wait.
+	gatherShare = 16
+	gatherLeast = 20 * time.Millisecond
+	gatherMost  = 200 * time.Millisecond
 	// outboxWait bounds what is asked of an outbox, publishWait the publishing of one batch, directWait that of a handler: a bus
 	// that is away must not keep requests.
 	outboxWait  = 10 * time.Second
@@ -108,6 +111,7 @@ func (r *relay) session(ctx context.Context, well func()) (err error) {
 	look := time.NewTicker(lookAnyway)
 	defer look.Stop()
 	for {
+		began := time.Now()
 		n, err := r.batch(ctx, box)
 		if err != nil {
 			return err
@@ -116,6 +120,7 @@ func (r *relay) session(ctx context.Context, well func()) (err error) {
 		if n >= relayBatch {
 			continue
 		}
+		gather := min(max(gatherShare*time.Since(began), gatherLeast), gatherMost)
 		if n > 0 && !pause(ctx, gather) {
 			return nil
 		}

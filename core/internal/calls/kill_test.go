@@ -22,6 +22,7 @@ func kills() int {
 
 // keep relaunches billing whenever its process ends, as the supervisor does, until stop is closed.
 func (w *world) keep(launched chan<- int, stop <-chan struct{}) {
+	defer close(launched) // a launch that fails ends this goroutine
 	inst := w.launch()
 	for {
 		select {
@@ -46,7 +47,8 @@ func TestKillsAreNotNoticed(t *testing.T) {
 	launched, stop := make(chan int), make(chan struct{})
 	var all sync.WaitGroup
 	all.Go(func() { w.keep(launched, stop) })
-	pid := <-launched
+	pid, alive := <-launched
+	require.True(t, alive)
 	conn := w.caller(blog())
 	var calls, failed atomic.Int64
 	const rate = 300
@@ -74,7 +76,8 @@ func TestKillsAreNotNoticed(t *testing.T) {
 		pause := time.NewTimer(150 * time.Millisecond)
 		<-pause.C
 		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-		pid = <-launched
+		pid, alive = <-launched
+		require.True(t, alive)
 	}
 	close(stop)
 	all.Wait()

@@ -40,7 +40,7 @@ import (
 
 func TestMain(m *testing.M) {
 	instancetest.Main(map[string]func() pluginapi.Module{
-		"billing": func() pluginapi.Module { return pluginapi.Module{Init: serveBilling} },
+		"billing": func() pluginapi.Module { return pluginapi.Module{Services: provide} },
 	})
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("os/exec.(*Cmd).watchCtx"))
 }
@@ -58,12 +58,9 @@ var kinds = map[string]contracts.Method{
 	getPlan: {Idempotent: true, ReadOnly: true}, setPlan: {}, follow: {ClientStreams: true, ServerStreams: true},
 }
 
-// serveBilling is the module billing, in its own process: it says what it sees, and does what it is told.
-func serveBilling(context.Context, *pluginapi.Core) error {
-	l, err := net.Listen("unix", filepath.Join(os.Getenv("TMPDIR"), "services.sock"))
-	if err != nil {
-		return err
-	}
+// provide is the module billing, in its own process: it says what it sees, and does what it is told. What it sees is what the
+// core sent: its handlers run outside of the SDK's interceptor.
+func provide(server *grpc.Server) {
 	unary := func(name string) grpc.MethodDesc {
 		return grpc.MethodDesc{MethodName: name, Handler: func(_ any, ctx context.Context, decode func(any) error,
 			_ grpc.UnaryServerInterceptor,
@@ -75,13 +72,10 @@ func serveBilling(context.Context, *pluginapi.Core) error {
 			return answer(ctx, in.GetValue())
 		}}
 	}
-	server := grpc.NewServer()
 	server.RegisterService(&grpc.ServiceDesc{
 		ServiceName: service, HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{unary("GetPlan"), unary("SetPlan")},
 		Streams: []grpc.StreamDesc{{StreamName: "Follow", ServerStreams: true, ClientStreams: true, Handler: repeat}},
 	}, nil)
-	go func() { _ = server.Serve(l) }()
-	return nil
 }
 
 func answer(ctx context.Context, order string) (any, error) {

@@ -16,8 +16,12 @@ import (
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
+// sendPatience bounds how long the module may leave unread what it is sent: one that lives reads at once.
+const sendPatience = 5 * time.Second
+
 // Handle has the module handle one event, within ctx, and returns what came of it. An error says that nothing is known of that.
-// ctx must have a deadline, and is not expected to end before it: the module is not told.
+// ctx must have a deadline, and is not expected to end before it: the module is not told. A module that reads nothing keeps the
+// caller up to 5 s longer.
 func (i *Instance) Handle(ctx context.Context, req *modulev1.HandleRequest) (*modulev1.HandleResponse, error) {
 	if !i.delivers.Load() {
 		return i.events.Handle(ctx, req)
@@ -73,6 +77,8 @@ func newDeliveries(stream deliverClient, hangUp context.CancelFunc) *deliveries 
 	return &deliveries{
 		stream: stream, hangUp: hangUp, waiting: map[uint64]chan *modulev1.Outcome{},
 		sender: wire.NewSender(func(batch []*modulev1.Delivery) {
+			giveUp := time.AfterFunc(sendPatience, hangUp)
+			defer giveUp.Stop()
 			_ = stream.Send(&modulev1.DeliverRequest{Deliveries: batch}) // it fails when the call is over, which receive notices
 		}),
 	}
@@ -86,9 +92,7 @@ func (d *deliveries) handle(ctx context.Context, req *modulev1.HandleRequest) (*
 	if deadline, ok := ctx.Deadline(); ok {
 		delivery.Timeout = durationpb.New(time.Until(deadline))
 	}
-	stop := context.AfterFunc(ctx, d.hangUp) // a module that reads nothing keeps whoever sends
 	d.sender.Add(delivery)
-	stop()
 	select {
 	case outcome, ok := <-answered:
 		switch {

@@ -232,7 +232,8 @@ func TestDeadlineReachesTheCallee(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	_, err := call(ctx, conn, nil)
-	require.Equal(t, codes.DeadlineExceeded, status.Code(err))
+	// The callee's server resets what is late, at the moment when the caller's own time is over.
+	require.Contains(t, []codes.Code{codes.DeadlineExceeded, codes.Canceled}, status.Code(err), err)
 	got := <-left
 	require.Greater(t, got, 100*time.Millisecond)
 	require.LessOrEqual(t, got, 500*time.Millisecond)
@@ -273,7 +274,8 @@ func TestExpireEndsACallThatNobodyElseEnds(t *testing.T) {
 		return next
 	}
 	_, err := call(t.Context(), dial(t, serve(t, r, usual)), nil)
-	require.Equal(t, codes.DeadlineExceeded, status.Code(err))
+	// The callee's server resets what is late, at the moment when the caller's own time is over.
+	require.Contains(t, []codes.Code{codes.DeadlineExceeded, codes.Canceled}, status.Code(err), err)
 	<-cancelled
 	require.Equal(t, passthrough.Outcome{Code: codes.DeadlineExceeded}, r.outcome(t))
 }

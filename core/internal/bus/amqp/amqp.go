@@ -84,7 +84,8 @@ type Bus struct {
 	slots                 chan struct{} // one for each event on its way
 	tails                 tails
 	declaring             chan struct{} // held by whoever declares: one at a time
-	making                sync.Mutex    // held by whoever makes queues
+	making                sync.Mutex    // held by whoever makes queues; guards sealed
+	sealed                bool          // whatever this daemon has made or found
 	consumers             consumers
 }
 

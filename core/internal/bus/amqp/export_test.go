@@ -1,8 +1,11 @@
 package amqp
 
 import (
+	"context"
 	"net"
 	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
 
 	"github.com/platformd/platformd/core/internal/bus"
 )
@@ -22,6 +25,13 @@ func (b *Bus) Kill() {
 		}
 	}
 	b.close(bus.ErrClosed)
+}
+
+// MakeQueues makes the queues of a subscription as one does who is killed before the rest.
+func (b *Bus) MakeQueues(ctx context.Context, s bus.Subscription) error {
+	return b.onBroker(ctx, func(on *session) error {
+		return onChannel(on, func(ch *amqp091.Channel) error { return b.makeQueues(ch, s) })
+	})
 }
 
 // Queues are the names of all queues of subscriptions that may be there, and Exchanges those of exchanges.

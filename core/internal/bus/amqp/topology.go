@@ -109,6 +109,7 @@ func (b *Bus) establishBase(s *session) error {
 		return declare()
 	}
 	return b.alone(s, func() error {
+		b.sealed = false
 		if err := declare(); err != nil {
 			return err
 		}
@@ -171,7 +172,7 @@ func (b *Bus) establish(s *session, subscriptions []bus.Subscription) error {
 		})
 	}
 	err := all.Wait() // those that could be made are bound
-	if slices.Contains(there, false) {
+	if b.sealed = b.sealed && !slices.Contains(there, false); !b.sealed {
 		if err := b.seal(s); err != nil {
 			return err
 		}
@@ -216,7 +217,7 @@ func (b *Bus) makeQueues(ch *amqp091.Channel, s bus.Subscription) error {
 
 // seal has the broker write down the names of the quorum queues that were just made: RabbitMQ keeps that of the last one in
 // memory for some time, unless it makes another. If its only node is killed before, the queue comes back empty and never has a
-// leader.
+// leader. A queue that this daemon finds may have been made just now, by one that was killed or cut off before it came to this.
 func (b *Bus) seal(s *session) error {
 	return onChannel(s, func(ch *amqp091.Channel) error {
 		seal := b.names.seal()
@@ -228,6 +229,7 @@ func (b *Bus) seal(s *session) error {
 		if err != nil {
 			return explain("queue", seal, err)
 		}
+		b.sealed = true
 		return remove()
 	})
 }
