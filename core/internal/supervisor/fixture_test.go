@@ -50,13 +50,16 @@ func subject() pluginapi.Module {
 			_, err := io.WriteString(w, "hello")
 			return err
 		}},
-		Init: func(context.Context, *pluginapi.Core) error {
+		Init: func(ctx context.Context, _ *pluginapi.Core) error {
 			switch mode() {
 			case "exit":
 				fmt.Fprintln(os.Stderr, "giving up")
 				os.Exit(3)
 			case "refuse":
 				return errors.New("the disk is full")
+			case "wait":
+				_ = os.WriteFile("waits", nil, 0o600)
+				<-ctx.Done()
 			}
 			return nil
 		},
