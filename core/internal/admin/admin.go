@@ -156,8 +156,8 @@ type Crash struct {
 // Order is what an operator can have done with one module.
 type Order string
 
-// The orders. Restart renews every process without a failed request. It takes over what has changed in the module's folder, and so
-// does Start where the module does not run. Enable and Disable hold after the platform's next start, too.
+// The orders. Restart renews every process without a failed request. It takes over what has changed in the module's folder, and
+// so does Start where the module does not run. Enable and Disable hold after the platform's next start, too.
 const (
 	OrderStart   Order = "start"
 	OrderStop    Order = "stop"

@@ -85,8 +85,8 @@ func New(deps Deps) *Bridge {
 	}
 }
 
-// Run works for these modules, and for those that join, until ctx ends, and returns when every delivery that had begun is finished.
-// It is called once.
+// Run works for these modules, and for those that join, until ctx ends, and returns when every delivery that had begun is
+// finished. It is called once.
 func (b *Bridge) Run(ctx context.Context, modules []Module) {
 	var all, declaring sync.WaitGroup
 	defer all.Wait()
@@ -145,8 +145,8 @@ func (b *Bridge) Join(m Module) {
 	b.working[m.Name] = b.begin(m, func() {})
 }
 
-// Leave has the bridge work for a module no more, and returns when every delivery that had begun is finished, or ctx ends. What is
-// published meanwhile waits in the bus, and in the module's outbox.
+// Leave has the bridge work for a module no more, and returns when every delivery that had begun is finished, or ctx ends. What
+// is published meanwhile waits in the bus, and in the module's outbox.
 func (b *Bridge) Leave(ctx context.Context, module string) {
 	b.mu.Lock()
 	w := b.working[module]

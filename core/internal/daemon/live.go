@@ -116,8 +116,8 @@ func (l *live) declare(mod *supervisor.Module, declared []ledger.Declared) (beyo
 	return slices.DeleteFunc(beyond, func(id string) bool { return slices.Contains(ids, id) })
 }
 
-// settle forgets every version of a module's migrations but one: the database is where that one expects it, and no other is started
-// again.
+// settle forgets every version of a module's migrations but one: the database is where that one expects it, and no other is
+// started again.
 func (l *live) settle(mod *supervisor.Module) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -17,7 +17,7 @@ const keptDir = "kept"
 const copying = "copy-"
 
 // binary returns what the process is to execute, and its checksum. That is the file of the spec; where somebody has put another
-// one in its place meanwhile, the one that was launched before: a new version comes with a manifest of its own, and not by a crash.
+// one in its place meanwhile, the one that was launched before: a new version comes with a manifest of its own, not by a crash.
 func (l *Launcher) binary(spec Spec) (path, sum string, err error) {
 	sum, err = checksum(spec.Executable)
 	switch {
