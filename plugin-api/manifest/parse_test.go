@@ -119,8 +119,8 @@ func TestParseSample(t *testing.T) {
 	require.Equal(t, manifest.Runtime{Executable: "bin/blog-server", StartTimeout: manifest.Duration(20 * time.Second),
 		StopTimeout: manifest.Duration(500 * time.Millisecond), Required: true, Instances: 1, Concurrency: 100,
 		Upgrade: manifest.UpgradeOverlap,
-		Env:    []string{"TZ", "LANG"},
-		Memory: 64 << 20, CPU: 0.5, PIDs: 100, OpenFiles: 500,
+		Env:     []string{"TZ", "LANG"},
+		Memory:  64 << 20, CPU: 0.5, PIDs: 100, OpenFiles: 500,
 		Restart: &manifest.Restart{Max: 3, Window: manifest.Duration(time.Minute)}}, m.Runtime)
 }
 
