@@ -13,8 +13,8 @@ import (
 	"github.com/platformd/platformd/core/internal/instance/instancetest"
 )
 
-// TestWaitingRequestsAreDecidedOnAnew: while they wait, the module moves on to a manifest that says something else of the same ids,
-// and no request may come to a process by the other one's word.
+// TestWaitingRequestsAreDecidedOnAnew: while they wait, the module moves on to a manifest that says something else of the same
+// ids, and no request may come to a process by the other one's word.
 func TestWaitingRequestsAreDecidedOnAnew(t *testing.T) {
 	t.Parallel()
 	f := start(t, func(d *Deps) { d.Server.HoldTimeout = soon })

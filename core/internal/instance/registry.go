@@ -85,8 +85,9 @@ func (r *Registry) Withdraw(module string, inst *Instance, reason string, coming
 	})
 }
 
-// Switch makes instances those that callers of module get, in place of all others, and calls also in between: whoever has seen what
-// that changes gets none of the others. also must not wait, nor use the Registry. Exchanges that already have an instance keep it.
+// Switch makes instances those that callers of module get, in place of all others, and calls also in between: whoever has seen
+// what that changes gets none of the others. also must not wait, nor use the Registry. Exchanges that already have an instance
+// keep it.
 func (r *Registry) Switch(module string, instances []*Instance, also func()) {
 	r.replace(module, func(before *entry) *entry {
 		for _, inst := range instances {
