@@ -355,6 +355,7 @@ func (p *platform) token(permissions ...string) string {
 
 // moduleView is what the tests read of `module show -o json`.
 type moduleView struct {
+	Version   string `json:"version"`
 	State     string `json:"state"`
 	Reason    string `json:"reason"`
 	Restarts  int    `json:"restarts"`
@@ -362,6 +363,10 @@ type moduleView struct {
 		PID       int    `json:"pid"`
 		Transport string `json:"transport"`
 	} `json:"instances"`
+	NotTaken struct {
+		Version string `json:"version"`
+		Reason  string `json:"reason"`
+	} `json:"not_taken"`
 }
 
 func (p *platform) module(name string) moduleView {

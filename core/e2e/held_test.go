@@ -81,12 +81,12 @@ func TestABadManifestIsRefusedAlone(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t, "hello")
 	addModule(t, dir, "typo", "permisions: []\n")
-	addModule(t, dir, "later", "runtime: { upgrade: overlap }\n")
+	addModule(t, dir, "never", "runtime: { upgrade: never }\n")
 	p := launch(t, dir, options{})
 	p.awaitReady()
 	require.Contains(t, p.module("typo").Reason, "module.yaml:5")
 	require.Contains(t, p.module("typo").Reason, `did you mean "permissions"?`)
-	require.Contains(t, p.module("later").Reason, "not supported by this platformd yet")
+	require.Contains(t, p.module("never").Reason, `runtime.upgrade "never" is not known`)
 	p.serves("hello", http.StatusOK)
 }
 

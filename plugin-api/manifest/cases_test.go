@@ -32,7 +32,7 @@ func routes(paths ...string) string {
 
 func badCases() []badCase {
 	all := [][]badCase{fileCases(), keyCases(), identityCases(), requiresCases(), permissionCases(), routeCases(), pathCases(),
-		runtimeCases(), grantCases(), eventCases(), serviceCases(), laterCases()}
+		runtimeCases(), grantCases(), eventCases(), serviceCases()}
 	var flat []badCase
 	for _, some := range all {
 		flat = append(flat, some...)
@@ -56,7 +56,6 @@ func fileCases() []badCase {
 		{"tag", head + "description: !!str 5\n", "tag", 4},
 		{"duplicate key", head + "name: blog\n", "duplicate_key", 4},
 		{"duplicate key, nested", head + "grants:\n  database: true\n  \"database\": true\n", "duplicate_key", 6},
-		{"duplicate key in what is still to come", head + "runtime:\n  upgrade:\n    b: 1\n    b: 2\n", "not_supported_yet", 5},
 		{"second document", head + "---\n" + head, "second_document", 4},
 		{"second document, empty", head + "---\n", "second_document", 4},
 		{"second document, not YAML", head + "---\n\t{[\n", "bad_yaml", 5},
@@ -216,6 +215,7 @@ func runtimeCases() []badCase {
 	cases := []badCase{
 		{"migrations", head + "migrations: rust\n", "bad_migrations", 4},
 		{"migrations without a database", head + "migrations: go\n", "migrations_without_database", 4},
+		{"no kind of upgrade", head + "runtime: {upgrade: never}\n", "bad_upgrade", 4},
 		{"too many instances", head + "runtime: {instances: 65}\n", "out_of_bounds", 4},
 		{"a negative number of instances", head + "runtime: {instances: -1}\n", "bad_amount", 4},
 		{"no concurrency", head + "runtime: {concurrency: 0}\n", "bad_amount", 4},
@@ -362,8 +362,4 @@ func serviceCases() []badCase {
 			badCase{"consumes: " + name, consumes(name), "reserved_service", 6})
 	}
 	return cases
-}
-
-func laterCases() []badCase {
-	return []badCase{{"later: upgrade", head + "runtime:\n  upgrade: overlap\n", "not_supported_yet", 5}}
 }

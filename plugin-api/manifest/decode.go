@@ -148,17 +148,13 @@ func (d *decoder) object(field string, n *yaml.Node, into reflect.Value) {
 }
 
 func (d *decoder) unknown(field string, key *yaml.Node, names []string) {
-	switch near := nearest.Names(key.Value, names); {
-	case comesLater(field):
-		d.errs.add(field, "not_supported_yet", fmt.Sprintf("`%s` is not supported by this platformd yet", generic(field)),
-			"remove it, or use a platformd that supports it")
-	case len(near) > 0:
+	if near := nearest.Names(key.Value, names); len(near) > 0 {
 		d.errs.add(field, "unknown_key", fmt.Sprintf("unknown key %q; did you mean %q?", key.Value, near[0]),
 			fmt.Sprintf("rename it to %s, or remove it", near[0]))
-	default:
-		d.errs.add(field, "unknown_key", fmt.Sprintf("unknown key %q", key.Value),
-			"remove it, or use one of: "+strings.Join(names, ", "))
+		return
 	}
+	d.errs.add(field, "unknown_key", fmt.Sprintf("unknown key %q", key.Value),
+		"remove it, or use one of: "+strings.Join(names, ", "))
 }
 
 func (d *decoder) table(field string, n *yaml.Node, into reflect.Value) {

@@ -31,6 +31,12 @@ const (
 	MigrationsSQL = "sql"
 )
 
+// The values of Runtime.Upgrade: whether processes of two versions may run at the same time.
+const (
+	UpgradeOverlap   = "overlap"
+	UpgradeExclusive = "exclusive"
+)
+
 // Manifest is one module.yaml. What Parse and Load return has its defaults filled in and is valid; it is plain data, so
 // it is safe for concurrent reading.
 type Manifest struct {
@@ -107,7 +113,9 @@ type Runtime struct {
 	// StartTimeout and StopTimeout are between 100 ms and 10 min. Default: 10 s.
 	StartTimeout Duration `json:"startTimeout,omitempty" jsonschema:"How long the start may take."`
 	StopTimeout  Duration `json:"stopTimeout,omitempty" jsonschema:"How long draining and stopping may take."`
-	Required     bool     `json:"required,omitempty" jsonschema:"Whether the platform is ready only while this module is."`
+	// Upgrade is UpgradeOverlap or UpgradeExclusive. Default: UpgradeOverlap.
+	Upgrade  string `json:"upgrade,omitempty" jsonschema:"Whether a new version starts beside the old one, or after its end."`
+	Required bool   `json:"required,omitempty" jsonschema:"Whether the platform is ready only while this module is."`
 	// Concurrency bounds the exchanges that one process has in progress, between 1 and 65536; more are answered with 503.
 	// Streams of kind StreamSSE and StreamWebSocket do not count. Default: 256.
 	Concurrency Amount `json:"concurrency,omitempty" jsonschema:"How many requests one process has in progress at most."`

@@ -52,7 +52,7 @@ func TestParseRefuses(t *testing.T) {
 }
 
 // inspect must reach the whole tree, though decode ignores what it does not know.
-func TestDuplicateBelowAnUnsupportedKey(t *testing.T) {
+func TestDuplicateBelowAKeyOfText(t *testing.T) {
 	t.Parallel()
 	_, err := manifest.Parse("module.yaml", []byte(head+"runtime:\n  upgrade:\n    a: {b: 1}\n    a: {b: 1}\n"))
 	errs := errorsOf(t, err)
@@ -118,8 +118,9 @@ func TestParseSample(t *testing.T) {
 	require.Equal(t, "config.schema.json", m.Config.Schema)
 	require.Equal(t, manifest.Runtime{Executable: "bin/blog-server", StartTimeout: manifest.Duration(20 * time.Second),
 		StopTimeout: manifest.Duration(500 * time.Millisecond), Required: true, Instances: 1, Concurrency: 100,
-		Env:    []string{"TZ", "LANG"},
-		Memory: 64 << 20, CPU: 0.5, PIDs: 100, OpenFiles: 500,
+		Upgrade: manifest.UpgradeOverlap,
+		Env:     []string{"TZ", "LANG"},
+		Memory:  64 << 20, CPU: 0.5, PIDs: 100, OpenFiles: 500,
 		Restart: &manifest.Restart{Max: 3, Window: manifest.Duration(time.Minute)}}, m.Runtime)
 }
 
@@ -130,7 +131,7 @@ func TestParseFillsDefaults(t *testing.T) {
 	require.Equal(t, manifest.Route{ID: "greet", Method: "GET", Path: "/greetings/{name}", Access: manifest.AccessPublic,
 		Stream: manifest.StreamNone, MaxBody: 1 << 20, Timeout: manifest.Duration(30 * time.Second)}, m.Routes[0])
 	require.Equal(t, manifest.Runtime{Executable: "bin/hello", Instances: 1, StartTimeout: manifest.Duration(10 * time.Second),
-		StopTimeout: manifest.Duration(10 * time.Second), Concurrency: 256,
+		StopTimeout: manifest.Duration(10 * time.Second), Upgrade: manifest.UpgradeOverlap, Concurrency: 256,
 		Memory: 256 << 20, CPU: 1, PIDs: 256, OpenFiles: 1024}, m.Runtime)
 	require.Nil(t, m.Config)
 	require.False(t, m.Events.Any())
@@ -158,18 +159,13 @@ func TestSegments(t *testing.T) {
 	require.Empty(t, (&manifest.Route{Path: "/"}).Segments())
 }
 
-// Every key of a capability that is still to come is refused by its name, all of them at once.
-func TestLaterKeysAreNamed(t *testing.T) {
+func TestTheKeysOfTheDesignAreBuilt(t *testing.T) {
 	t.Parallel()
-	_, err := manifest.Load(filepath.Join("testdata", "design.yaml"))
-	var messages []string
-	for _, one := range errorsOf(t, err) {
-		require.Equal(t, "not_supported_yet", one.Code, one.Message)
-		key, _, _ := strings.Cut(strings.TrimPrefix(one.Message, "`"), "`")
-		messages = append(messages, key)
-	}
-	require.Equal(t, []string{"runtime.upgrade"}, messages)
-	require.ErrorContains(t, err, "testdata/design.yaml:31: `runtime.upgrade` is not supported by this platformd yet\nfix: ")
+	m, err := manifest.Load(filepath.Join("testdata", "design.yaml"))
+	require.NoError(t, err)
+	require.Equal(t, manifest.UpgradeOverlap, m.Runtime.Upgrade)
+	require.Equal(t, manifest.UpgradeOverlap, parse(t, head).Runtime.Upgrade, "unless it says otherwise")
+	require.Equal(t, manifest.UpgradeExclusive, parse(t, head+"runtime: {upgrade: exclusive}\n").Runtime.Upgrade)
 }
 
 func TestAllErrorsInTheOrderOfLines(t *testing.T) {

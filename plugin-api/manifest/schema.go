@@ -90,6 +90,8 @@ func constrainRuntime(p map[string]*jsonschema.Schema) {
 	phase := json.RawMessage(`"` + defaultPhase.String() + `"`)
 	p["startTimeout"].Default, p["stopTimeout"].Default = phase, phase
 	constrainLimits(p)
+	p["upgrade"].Enum = []any{UpgradeOverlap, UpgradeExclusive}
+	p["upgrade"].Default = json.RawMessage(`"` + UpgradeOverlap + `"`)
 	p["env"].Items.Pattern = envPattern
 	p["env"].UniqueItems = true
 	p["restart"].Properties["max"].Minimum = jsonschema.Ptr(0.0)

@@ -100,6 +100,9 @@ func (m *Manifest) fillDefaults() {
 		m.Runtime.Executable = "bin/" + m.Name
 	}
 	m.Runtime.fillLimits()
+	if m.Runtime.Upgrade == "" {
+		m.Runtime.Upgrade = UpgradeOverlap
+	}
 	if m.Runtime.StartTimeout == 0 {
 		m.Runtime.StartTimeout = defaultPhase
 	}

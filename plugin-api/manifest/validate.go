@@ -227,6 +227,10 @@ func (m *Manifest) checkRuntime(errs *Errors) {
 	}
 	checkPhase(errs, "runtime.startTimeout", r.StartTimeout)
 	checkPhase(errs, "runtime.stopTimeout", r.StopTimeout)
+	if !slices.Contains([]string{"", UpgradeOverlap, UpgradeExclusive}, r.Upgrade) {
+		errs.add("runtime.upgrade", "bad_upgrade", fmt.Sprintf("runtime.upgrade %q is not known", r.Upgrade),
+			"write upgrade: overlap or upgrade: exclusive, or remove it")
+	}
 	checkLimits(errs, r)
 	checkEnv(errs, r.Env)
 	if r.Restart != nil && r.Restart.Max < 0 {

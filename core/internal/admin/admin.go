@@ -76,6 +76,8 @@ type Module struct {
 	Fix    string `json:"fix,omitempty"`
 	// Problem is what a module that is ready says that it lacks; empty when it is well.
 	Problem string `json:"problem,omitempty"`
+	// NotTaken is a version on disk that was to run and does not; nil if there is none.
+	NotTaken *NotTaken `json:"not_taken,omitempty"`
 	// Degraded says which routes of a module that is ready are not served, and why; empty if all are.
 	Degraded []string `json:"degraded,omitempty"`
 	// Wanted is how many instances are to run.
@@ -106,6 +108,27 @@ type Module struct {
 	Consumes []string `json:"consumes"`
 }
 
+// NotTaken is a version of a module that was to take the place of the one before, or to start, and did not.
+type NotTaken struct {
+	Version string    `json:"version"` // empty where the manifest cannot be read, or the module is gone
+	At      time.Time `json:"at"`
+	Reason  string    `json:"reason"`
+	Fix     string    `json:"fix,omitempty"`
+}
+
+// ModuleChange is what became of one module in a change of what the platform consists of.
+type ModuleChange struct {
+	Module string `json:"module"`
+	// Act is "start", "upgrade" or "stop"; empty for what was refused before anything was done.
+	Act string `json:"act,omitempty"`
+	// From is the version that has run until then, To the one that was to run; either may be empty.
+	From string `json:"from,omitempty"`
+	To   string `json:"to,omitempty"`
+	// Problem says why it was not done, and Fix what to do about it; both are empty if it was.
+	Problem string `json:"problem,omitempty"`
+	Fix     string `json:"fix,omitempty"`
+}
+
 // Process is one live process of a module.
 type Process struct {
 	PID       int       `json:"pid"`
@@ -133,11 +156,14 @@ type Crash struct {
 // Order is what an operator can have done with one module.
 type Order string
 
-// The orders. Restart renews every process without a failed request.
+// The orders. Restart renews every process without a failed request. It takes over what has changed in the module's folder, and
+// so does Start where the module does not run. Enable and Disable hold after the platform's next start, too.
 const (
 	OrderStart   Order = "start"
 	OrderStop    Order = "stop"
 	OrderRestart Order = "restart"
+	OrderEnable  Order = "enable"
+	OrderDisable Order = "disable"
 )
 
 // Permission is something that a caller of a module may hold.

@@ -85,15 +85,18 @@ func (c *Client) Crashes(ctx context.Context, name string) ([]Crash, error) {
 	return crashes.Items, err
 }
 
-// Order has something done with a module, and returns when it is done, at the latest when ctx ends: unlike the other calls
-// it takes as long as the module.
-func (c *Client) Order(ctx context.Context, name string, order Order) error {
+// Order has something done with a module, and returns what that changed when it is done, at the latest when ctx ends: unlike the
+// other calls it takes as long as the module.
+func (c *Client) Order(ctx context.Context, name string, order Order) ([]ModuleChange, error) {
 	path := "/v1/modules/" + url.PathEscape(name) + "/" + string(order)
-	resp, err := c.patient().send(ctx, request{method: http.MethodPost, path: path})
-	if err != nil {
-		return err
-	}
-	return resp.Body.Close()
+	done, err := ask[list[ModuleChange]](ctx, c.patient(), request{method: http.MethodPost, path: path})
+	return done.Items, err
+}
+
+// Reload has everything taken over that has changed in the modules' folder. It takes as long as the modules, as Order does.
+func (c *Client) Reload(ctx context.Context) ([]ModuleChange, error) {
+	done, err := ask[list[ModuleChange]](ctx, c.patient(), request{method: http.MethodPost, path: "/v1/reload"})
+	return done.Items, err
 }
 
 // Stop asks the daemon to stop, and returns when it has begun to.

@@ -30,7 +30,8 @@ type Endpoint struct {
 //	GET    /modules            {"items": [Module…]}
 //	GET    /modules/{name}     Module
 //	GET    /modules/{name}/crashes  {"items": [Crash…]}
-//	POST   /modules/{name}/start|stop|restart  204, when it is done
+//	POST   /modules/{name}/start|stop|restart|enable|disable  {"items": [ModuleChange…]}, when it is done
+//	POST   /reload             {"items": [ModuleChange…]}, when it is done
 //	GET    /migrations?module=NAME  {"items": [ModuleMigrations…]}; without a name, of all that have some
 //	GET    /migrations/plan?module=NAME  {"items": [ModulePlan…]}; as above
 //	POST   /modules/{name}/migrations/up|down|redo?steps=N  MigrationEvent, one a line, then how it ended
@@ -111,6 +112,7 @@ func (a *api) platformEndpoints() []Endpoint {
 	const read, manage, run = "platform.module.read", "platform.module.manage", "platform.migration.run"
 	const status, up = "platform.migration.read", "/modules/{name}/migrations/"
 	start, stop, restart := a.order(OrderStart), a.order(OrderStop), a.order(OrderRestart)
+	enable, disable := a.order(OrderEnable), a.order(OrderDisable)
 	return []Endpoint{
 		{ID: "info", Method: get, Path: "/info", Permission: "platform.system.read", Serve: a.info},
 		{ID: "listModules", Method: get, Path: "/modules", Permission: read, Serve: a.modules},
@@ -119,6 +121,9 @@ func (a *api) platformEndpoints() []Endpoint {
 		{ID: "startModule", Method: post, Path: "/modules/{name}/start", Permission: manage, Serve: start, Endless: true},
 		{ID: "stopModule", Method: post, Path: "/modules/{name}/stop", Permission: manage, Serve: stop, Endless: true},
 		{ID: "restartModule", Method: post, Path: "/modules/{name}/restart", Permission: manage, Serve: restart, Endless: true},
+		{ID: "enableModule", Method: post, Path: "/modules/{name}/enable", Permission: manage, Serve: enable, Endless: true},
+		{ID: "disableModule", Method: post, Path: "/modules/{name}/disable", Permission: manage, Serve: disable, Endless: true},
+		{ID: "reloadModules", Method: post, Path: "/reload", Permission: manage, Serve: a.reload, Endless: true},
 		{ID: "listMigrations", Method: get, Path: "/migrations", Permission: status, Serve: a.migrations, Endless: true},
 		{ID: "planMigrations", Method: get, Path: "/migrations/plan", Permission: status, Serve: a.migrationPlan, Endless: true},
 		{ID: "migrateUp", Method: post, Path: up + MigrateUp, Permission: run, Serve: a.migrate(MigrateUp), Endless: true},

@@ -26,15 +26,18 @@ const (
 	maxHeaders   = 64 << 10 // bytes of those of a request
 )
 
-// Deps is what the API shows and acts on. Every field is required. The functions must not block, Order and Migrations excepted.
+// Deps is what the API shows and acts on. Every field is required. The functions must not block, Order, Reload and
+// Migrations excepted.
 type Deps struct {
 	Info func() Info
 	// Modules returns every module that is known, those that cannot start included, sorted by name.
 	Modules func() []Module
 	// Crashes returns a module's last crashes, the newest first; none for a module that never ran.
 	Crashes func(module string) []Crash
-	// Order carries out an order to a module and returns when that is done. A *problem.Problem says why it cannot be.
-	Order func(ctx context.Context, module string, order Order) error
+	// Order carries out an order to a module and returns what changed when that is done. A *problem.Problem says why it cannot be.
+	Order func(ctx context.Context, module string, order Order) ([]ModuleChange, error)
+	// Reload takes over whatever has changed in the modules' folder, and returns what came of that when it is done.
+	Reload func(ctx context.Context) ([]ModuleChange, error)
 	// Migrations may take as long as the modules.
 	Migrations Migrations
 
@@ -151,17 +154,56 @@ func (a *api) crashes(w http.ResponseWriter, r *http.Request) error {
 // order answers when the order has been carried out, which may take as long as the module may.
 func (a *api) order(order Order) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		m, err := a.find(r)
-		if err != nil {
+		name := r.PathValue("name")
+		if _, err := a.find(r); err != nil && order != OrderStart && order != OrderEnable { // those may be new on disk
 			return err
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), orderTimeout)
 		defer cancel()
 		noDeadline(w)
-		c := change{action: "module." + string(order), resource: "module/" + m.Name}
-		err = a.perform(r, &c, func(context.Context) error { return a.deps.Order(ctx, m.Name, order) })
-		return noContent(w, err)
+		c := change{action: "module." + string(order), resource: "module/" + name}
+		var done []ModuleChange
+		err := a.perform(r, &c, func(context.Context) (err error) {
+			done, err = a.deps.Order(ctx, name, order)
+			c.details = versions(done, name)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return jsonbody.Write(w, http.StatusOK, list[ModuleChange]{Items: orEmpty(done)})
 	}
+}
+
+// versions are the details of the change of one module among others.
+func versions(done []ModuleChange, module string) (details []string) {
+	for _, d := range done {
+		if d.Module == module {
+			details = append(details, "act", d.Act, "from", d.From, "to", d.To)
+		}
+	}
+	return details
+}
+
+// reload answers when everything has been tried; what failed is in the answer. Each module has a row in the audit log.
+func (a *api) reload(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), orderTimeout)
+	defer cancel()
+	noDeadline(w)
+	done, err := a.deps.Reload(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range done {
+		c := change{action: "module.reload", resource: "module/" + d.Module, details: versions([]ModuleChange{d}, d.Module)}
+		outcome := audit.Done
+		if d.Problem != "" {
+			outcome = audit.Failed
+			c.details = append(c.details, "reason", d.Problem)
+		}
+		a.record(r, c, outcome)
+	}
+	return jsonbody.Write(w, http.StatusOK, list[ModuleChange]{Items: orEmpty(done)})
 }
 
 // stop answers first: the daemon closes this very connection when it stops, and the audit log too.

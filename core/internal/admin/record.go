@@ -33,6 +33,10 @@ func (a *api) perform(r *http.Request, c *change, work func(ctx context.Context)
 		a.record(r, *c, audit.Failed) // or done: a database that does not answer may have done it
 	case p.Status == http.StatusForbidden:
 		a.record(r, *c, audit.Denied)
+	case p.Status == http.StatusBadGateway: // a module has failed at it
+		what, _ := SplitFix(p.Detail)
+		c.details = append(c.details, "reason", what)
+		a.record(r, *c, audit.Failed)
 	}
 	return err
 }

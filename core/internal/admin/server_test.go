@@ -88,7 +88,7 @@ func (s *server) deps(t *testing.T, dir string) Deps {
 			}
 		},
 		Users: s.users, Auth: s.tokens, Authz: s.authz, Audit: s.audit, URL: func() string { return "http://platform.test" },
-		Order: func(context.Context, string, Order) error { return nil },
+		Order: func(context.Context, string, Order) ([]ModuleChange, error) { return nil, nil },
 		Logs:  s.log.Store, Log: s.log.Logger,
 		Stop: sync.OnceFunc(func() { close(s.stopped) }),
 	}

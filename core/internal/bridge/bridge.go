@@ -8,6 +8,7 @@ package bridge
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
@@ -58,10 +59,19 @@ type Bridge struct {
 	Deps
 	metrics *metrics
 
-	declared chan struct{} // closed when every module's subscriptions are: nothing may be published before
+	declared chan struct{} // closed when the subscriptions of every first module are: nothing may be published before
 
-	mu     sync.Mutex
-	relays map[string]*relay // by module
+	mu      sync.Mutex // guards the rest
+	relays  map[string]*relay
+	working map[string]*work
+	begin   func(m Module, declared func()) *work // nil while nothing runs
+}
+
+// work is what goes on for one module.
+type work struct {
+	module Module
+	stop   context.CancelFunc
+	ended  chan struct{} // closed when it has, and every delivery that had begun is finished
 }
 
 // New returns a bridge that does nothing before Run.
@@ -71,25 +81,85 @@ func New(deps Deps) *Bridge {
 	}
 	return &Bridge{
 		Deps: deps, metrics: newMetrics(deps.Metrics), declared: make(chan struct{}), relays: map[string]*relay{},
+		working: map[string]*work{},
 	}
 }
 
-// Run works for these modules until ctx ends, and returns when every delivery that had begun is finished. It is called once.
+// Run works for these modules, and for those that join, until ctx ends, and returns when every delivery that had begun is
+// finished. It is called once.
 func (b *Bridge) Run(ctx context.Context, modules []Module) {
 	var all, declaring sync.WaitGroup
 	defer all.Wait()
 	all.Go(func() { b.keepDead(ctx) })
+	b.mu.Lock()
+	b.begin = func(m Module, declared func()) *work { return b.work(ctx, &all, m, declared) }
 	for _, m := range modules {
 		declaring.Add(1)
-		all.Go(func() { b.serve(ctx, m, sync.OnceFunc(declaring.Done)) })
-		if m.Outbox {
-			r := b.addRelay(m.Name)
-			all.Go(func() { r.run(ctx) })
-		}
+		b.working[m.Name] = b.begin(m, sync.OnceFunc(declaring.Done))
 	}
+	b.mu.Unlock()
 	declaring.Wait()
 	if ctx.Err() == nil {
 		close(b.declared)
+	}
+	<-ctx.Done()
+	b.mu.Lock()
+	b.begin = nil
+	b.mu.Unlock()
+}
+
+// work begins what is to be done for a module. The caller holds the lock.
+func (b *Bridge) work(ctx context.Context, all *sync.WaitGroup, m Module, declared func()) *work {
+	ctx, stop := context.WithCancel(ctx)
+	w := &work{module: m, stop: stop, ended: make(chan struct{})}
+	var parts sync.WaitGroup
+	parts.Go(func() { b.serve(ctx, m, declared) })
+	if m.Outbox {
+		r := newRelay(b, m.Name)
+		b.relays[m.Name] = r
+		parts.Go(func() { r.run(ctx) })
+	}
+	all.Go(func() {
+		defer close(w.ended)
+		parts.Wait()
+	})
+	return w
+}
+
+// WorksFor tells whether the bridge does for a module exactly what m says.
+func (b *Bridge) WorksFor(m Module) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	w := b.working[m.Name]
+	return w != nil && reflect.DeepEqual(w.module, m)
+}
+
+// Join has the bridge work for one more module. It returns at once: what is published before the bus has declared the module's
+// subscriptions does not reach new ones. A module that it works for must Leave before it can join as something else.
+func (b *Bridge) Join(m Module) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.begin == nil || b.working[m.Name] != nil {
+		return
+	}
+	b.working[m.Name] = b.begin(m, func() {})
+}
+
+// Leave has the bridge work for a module no more, and returns when every delivery that had begun is finished, or ctx ends. What
+// is published meanwhile waits in the bus, and in the module's outbox.
+func (b *Bridge) Leave(ctx context.Context, module string) {
+	b.mu.Lock()
+	w := b.working[module]
+	delete(b.working, module)
+	delete(b.relays, module)
+	b.mu.Unlock()
+	if w == nil {
+		return
+	}
+	w.stop()
+	select {
+	case <-w.ended:
+	case <-ctx.Done():
 	}
 }
 
@@ -116,14 +186,6 @@ func (b *Bridge) Publish(ctx context.Context, events []bus.Event) []error {
 		errs[i] = fmt.Errorf("the subscriptions are not declared yet: %w", bus.ErrUnavailable)
 	}
 	return errs
-}
-
-func (b *Bridge) addRelay(module string) *relay {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	r := newRelay(b, module)
-	b.relays[module] = r
-	return r
 }
 
 // Wake has the outbox of a module looked at now. It returns at once, and does nothing for a module without one.

@@ -29,7 +29,7 @@ type Options struct {
 	PlatformVersion string
 }
 
-// Catalog is the modules on disk. Its methods may be called concurrently, except Refuse.
+// Catalog is the modules that are installed. Its methods may be called concurrently, except Refuse.
 type Catalog struct {
 	// Modules are those that could run, the held ones among them, sorted by name.
 	Modules []*Module
@@ -51,6 +51,9 @@ type Module struct {
 	// digits. The bytes that are executed later must be compared with it.
 	Executable string
 	SHA256     string
+	// Revision changes with everything that the platform reads of the module: the manifest, the executable, schemas, and files
+	// with migrations. What else is in the folder does not count.
+	Revision string
 	// ConfigSchema is the JSON Schema of the module's configuration, or nil. See ValidateConfig.
 	ConfigSchema []byte
 	// Publishing judges the events that the module publishes.
@@ -61,7 +64,8 @@ type Module struct {
 	// Held says why the module must not start: a *Error, a *CycleError or several of them joined. nil = it may start.
 	Held error
 
-	config *jsonschema.Resolved
+	config  *jsonschema.Resolved
+	sources []source
 }
 
 // Problem is what is wrong with one module.

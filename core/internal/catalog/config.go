@@ -33,6 +33,7 @@ func (m *Module) takeConfigSchema(dir string) error {
 			Fix:     "make it a JSON Schema (draft 2020-12 or 07), or correct config.schema in its " + manifestFile}
 	}
 	m.ConfigSchema = data
+	m.note(name, data)
 	return nil
 }
 

@@ -17,6 +17,7 @@ func (m *Module) takeEventSchemas(dir string) (err error) {
 		if err == nil {
 			var schema *jsonschema.Resolved
 			if schema, err = compile(data); err == nil {
+				m.note(name, data)
 				return schema, nil
 			}
 		}

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/platformd/platformd/core/internal/sqlfiles"
 	"github.com/platformd/platformd/plugin-api/manifest"
 )
 
@@ -108,18 +107,7 @@ func (c *candidate) module(claimants []string) (*Module, error) {
 	if len(reasons) > 0 {
 		return nil, joined(reasons)
 	}
-	return m, nil
-}
-
-// checkMigrations reads SQL files as they would be read for each kind of database; what is in them is read again when they run.
-func (m *Module) checkMigrations(dir string) error {
-	if m.Manifest.Migrations != manifest.MigrationsSQL {
-		return nil
-	}
-	if err := sqlfiles.Check(dir); err != nil {
-		return fmt.Errorf("%s: %w", m.Dir, err)
-	}
-	return nil
+	return m, m.takeRevision()
 }
 
 // contested refuses all of them: to pick one would run code that the operator may believe to be replaced.

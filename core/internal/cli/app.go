@@ -49,7 +49,7 @@ func (a *app) root() *cobra.Command {
 		Version:       a.build().Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-	}, a.start(), a.stop(), a.status(), a.doctor(), a.logs(), a.version(), a.validate(), a.module(), a.migrate(),
+	}, a.start(), a.stop(), a.reload(), a.status(), a.doctor(), a.logs(), a.version(), a.validate(), a.module(), a.migrate(),
 		a.db(), a.user(), a.role(), a.groupCommand(), a.permission(), a.authz(), a.token(), a.audit(), a.keys(), a.setupLink(),
 		a.events(), a.dlq(), a.newCommand(), a.pack(), a.keygen(), a.sign(), a.trust(), a.verify(),
 		a.configCommand())

@@ -79,23 +79,3 @@ func pidOf(crash admin.Crash) string {
 	}
 	return strconv.Itoa(crash.PID)
 }
-
-// moduleOrder is a command that has the daemon do something with one module.
-func (a *app) moduleOrder(order admin.Order, short string) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:               string(order) + " NAME",
-		Short:             short,
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeModule,
-	}
-	done := map[admin.Order]string{
-		admin.OrderStart: "is ready", admin.OrderStop: "has been stopped", admin.OrderRestart: "has been restarted",
-	}[order]
-	return a.action(cmd, a.converse(func(c *conversation) error {
-		if err := c.Order(c.cmd.Context(), c.args[0], order); err != nil {
-			return err
-		}
-		fmt.Fprintf(a.err, "%s %s\n", clean(c.args[0]), done)
-		return nil
-	}))
-}

@@ -23,7 +23,9 @@ func (a *app) module() *cobra.Command {
 		a.moduleLs(), a.moduleShow(), a.moduleRoutes(), a.moduleGraph(), a.moduleCrashes(),
 		a.moduleOrder(admin.OrderStart, "Start a module that was stopped or failed, and wait until it is ready"),
 		a.moduleOrder(admin.OrderStop, "Stop a module until it is started again"),
-		a.moduleOrder(admin.OrderRestart, "Replace a module's processes one by one, without a failed request"))
+		a.moduleOrder(admin.OrderRestart, "Renew a module's processes, from what is in its folder by now, without a failed request"),
+		a.moduleOrder(admin.OrderEnable, "Let a module run that was disabled"),
+		a.moduleOrder(admin.OrderDisable, "Stop a module, and those that require it, also after the next start"))
 }
 
 func (a *app) moduleLs() *cobra.Command {
@@ -74,6 +76,7 @@ func (a *app) showModule(m admin.Module) error {
 		{"reason", m.Reason},
 		{"fix", m.Fix},
 		{"problem", m.Problem},
+		{"not taken", notTakenOf(m)},
 		{"degraded", strings.Join(m.Degraded, "; ")},
 		{"required", yesNo(m.Required)},
 		{"pid", pids(m.Instances)},
@@ -102,6 +105,18 @@ func (a *app) showModule(m admin.Module) error {
 	}
 	fmt.Fprintln(a.out)
 	return a.listRoutes([]admin.Module{m})
+}
+
+// notTakenOf says which version does not run, and why.
+func notTakenOf(m admin.Module) string {
+	if m.NotTaken == nil {
+		return ""
+	}
+	text := cmp.Or(m.NotTaken.Version, "what is in the folder") + ", " + age(m.NotTaken.At) + " ago: " + m.NotTaken.Reason
+	if m.NotTaken.Fix != "" {
+		text += " (fix: " + m.NotTaken.Fix + ")"
+	}
+	return text
 }
 
 // isolationOf adds to the level why it is not the best.

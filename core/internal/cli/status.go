@@ -127,6 +127,9 @@ func (a *app) listModules(modules []admin.Module) error {
 // whatAils is why a module is not ready or, if it is, what of it does not work.
 func whatAils(m admin.Module) string {
 	ailments := m.Degraded
+	if m.NotTaken != nil {
+		ailments = append([]string{"not taken: " + notTakenOf(m)}, ailments...)
+	}
 	if m.Problem != "" {
 		ailments = append([]string{m.Problem}, ailments...)
 	}

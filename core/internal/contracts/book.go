@@ -112,7 +112,17 @@ func (b *Book) Provide(module string, p *Provided) (unfit []*IncompatibleError) 
 	defer b.mu.Unlock()
 	b.provided[module] = p
 	for _, consumer := range slices.Sorted(maps.Keys(b.needed)) {
-		if err := b.compare(b.needed[consumer], module); err != nil {
+		unfit = b.file(unfit, consumer, module)
+	}
+	return unfit
+}
+
+// TryProvide returns what Provide would, and files nothing.
+func (b *Book) TryProvide(module string, p *Provided) (unfit []*IncompatibleError) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, consumer := range slices.Sorted(maps.Keys(b.needed)) {
+		if err := compare(b.needed[consumer], module, p); err != nil {
 			unfit = append(unfit, err)
 		}
 	}
@@ -126,25 +136,65 @@ func (b *Book) Need(n *Needed) (unfit []*IncompatibleError) {
 	defer b.mu.Unlock()
 	b.needed[n.manifest.Name] = n
 	for _, provider := range slices.Sorted(maps.Keys(b.provided)) {
-		if err := b.compare(n, provider); err != nil {
+		unfit = b.file(unfit, n.manifest.Name, provider)
+	}
+	return unfit
+}
+
+// TryNeed returns what Need would, and files nothing.
+func (b *Book) TryNeed(n *Needed) (unfit []*IncompatibleError) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, provider := range slices.Sorted(maps.Keys(b.provided)) {
+		if err := compare(n, provider, b.provided[provider]); err != nil {
 			unfit = append(unfit, err)
 		}
 	}
 	return unfit
 }
 
-func (b *Book) compare(n *Needed, provider string) *IncompatibleError {
-	between := [2]string{n.manifest.Name, provider}
-	delete(b.refused, between)
+// Forget drops what a module served and called: it does not run any more.
+func (b *Book) Forget(module string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.provided, module)
+	delete(b.needed, module)
+	maps.DeleteFunc(b.refused, func(between [2]string, _ *IncompatibleError) bool { return slices.Contains(between[:], module) })
+}
+
+// file compares two modules of which the book has both, and keeps the result.
+func (b *Book) file(unfit []*IncompatibleError, consumer, provider string) []*IncompatibleError {
+	between := [2]string{consumer, provider}
+	err := compare(b.needed[consumer], provider, b.provided[provider])
+	if err == nil {
+		delete(b.refused, between)
+		return unfit
+	}
+	b.refused[between] = err
+	return append(unfit, err)
+}
+
+func compare(n *Needed, provider string, p *Provided) *IncompatibleError {
 	if !n.manifest.DependsOn(provider) {
 		return nil
 	}
-	found := n.against(provider, b.provided[provider])
+	found := n.against(provider, p)
 	if len(found) == 0 {
 		return nil
 	}
-	b.refused[between] = &IncompatibleError{Consumer: n.manifest.Name, Provider: provider, Mismatches: found}
-	return b.refused[between]
+	return &IncompatibleError{Consumer: n.manifest.Name, Provider: provider, Mismatches: found}
+}
+
+// Requires tells whether the consumer cannot do without the provider.
+func (b *Book) Requires(e *IncompatibleError) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	n := b.needed[e.Consumer]
+	if n == nil {
+		return false
+	}
+	_, required := n.manifest.Requires.Modules[e.Provider]
+	return required
 }
 
 // Fits returns an *IncompatibleError if the consumer was built for another form of the provider's method.

@@ -35,7 +35,7 @@ func (d *daemon) callPairs() []admin.CallPair {
 
 // manifest returns an installed module's; nil if it is not installed.
 func (d *daemon) manifest(module string) *manifest.Manifest {
-	if mod := d.catalog.Get(module); mod != nil {
+	if mod := d.installed().Get(module); mod != nil {
 		return mod.Manifest
 	}
 	return nil

@@ -93,7 +93,8 @@ type daemon struct {
 	becameReady chan supervisor.Status
 	host        *host.Host
 	metrics     *metrics
-	catalog     *catalog.Catalog
+	catalog     atomic.Pointer[catalog.Catalog] // what is installed; see live
+	live        *live
 	registry    *instance.Registry
 	contracts   *contracts.Book
 	calls       *calls.Calls
@@ -171,17 +172,30 @@ func (d *daemon) openListener(ctx context.Context) error {
 }
 
 func (d *daemon) openCatalog(context.Context) error {
-	found, err := catalog.Scan(catalog.Options{Dir: d.config.Modules.Dir, PlatformVersion: d.options.Version})
+	wishes, err := openWishes(filepath.Join(d.dataDir, "modules.json"))
 	if err != nil {
 		return err
 	}
-	d.catalog = found
+	d.live = newLive(wishes)
+	found, err := d.scan()
+	if err != nil {
+		return err
+	}
+	d.catalog.Store(found)
 	d.permissions = authz.NewRegistry()
 	d.registry = instance.NewRegistry()
 	d.contracts = contracts.NewBook()
 	d.metrics = newMetrics(prometheus.NewRegistry())
 	return nil
 }
+
+// scan reads what is on disk.
+func (d *daemon) scan() (*catalog.Catalog, error) {
+	return catalog.Scan(catalog.Options{Dir: d.config.Modules.Dir, PlatformVersion: d.options.Version})
+}
+
+// installed is what the platform consists of at this moment. It must not be changed.
+func (d *daemon) installed() *catalog.Catalog { return d.catalog.Load() }
 
 // serve runs the platform until ctx ends, then stops it: first the gateway, so that no request finds its module gone, then
 // the modules, dependents first.
@@ -205,8 +219,8 @@ func (d *daemon) serve(ctx context.Context) error {
 
 	bridging, stopBridge := context.WithCancel(running)
 	defer stopBridge()
-	bridged := make(chan struct{})
-	go func() { defer close(bridged); d.bridge.Run(bridging, d.bridged(modules)) }()
+	handled := make(chan struct{})
+	go func() { defer close(handled); d.bridge.Run(bridging, bridged(modules)) }()
 
 	parts, ctx := errgroup.WithContext(ctx)
 	parts.Go(func() error { return d.gateway.Serve(ctx, d.listener) })
@@ -217,9 +231,10 @@ func (d *daemon) serve(ctx context.Context) error {
 	err := parts.Wait()
 	d.log.Info("stopping the modules")
 	stopBridge() // what is being handled is finished before its module stops
-	<-bridged
+	<-handled
 	stopModules()
 	<-stopped
+	d.live.wait()
 	stopControl()
 	return errors.Join(err, <-controlled)
 }

@@ -37,6 +37,10 @@ func (d *daemon) migrate(ctx context.Context, mod *supervisor.Module, inst *inst
 	if err != nil {
 		return err
 	}
+	beyond := d.live.declare(mod, m.Declared)
+	if now := d.installed().Get(m.Name); now != nil && now.Revision == mod.Revision {
+		m.Beyond = beyond // it was here first, and is started again; an older version that comes is refused as ever
+	}
 	if err := d.migrator.Up(ctx, m, nil); err != nil {
 		return notItsFault(err)
 	}
@@ -46,7 +50,7 @@ func (d *daemon) migrate(ctx context.Context, mod *supervisor.Module, inst *inst
 // migrations is how a module migrates: in its own process, or by its SQL files. inst and ids are of the first kind only.
 func (d *daemon) migrations(mod *supervisor.Module, inst *instance.Instance, ids []string) (migrate.Module, error) {
 	if mod.Manifest.Migrations == manifest.MigrationsSQL {
-		return d.sqlMigrations(mod)
+		return d.sqlMigrations(mod), nil
 	}
 	m := migrate.Module{Name: mod.Manifest.Name}
 	for _, id := range ids {
@@ -66,14 +70,10 @@ func (d *daemon) migrations(mod *supervisor.Module, inst *instance.Instance, ids
 }
 
 // sqlMigrations has the files run by our own binary in the module's place.
-func (d *daemon) sqlMigrations(mod *supervisor.Module) (migrate.Module, error) {
-	name := mod.Manifest.Name
-	files, err := sqlfiles.Load(mod.Dir, d.storage.Module(name).Driver)
-	if err != nil {
-		return migrate.Module{}, fmt.Errorf("module %s: %w", name, err)
-	}
+func (d *daemon) sqlMigrations(mod *supervisor.Module) migrate.Module {
+	files := mod.SQL
 	return migrate.Module{
-		Name: name, Declared: sqlfiles.Declared(files),
+		Name: mod.Manifest.Name, Declared: sqlfiles.Declared(files),
 		Statements: func(id string) []string { return sqlfiles.Find(files, id).Up },
 		Run: func(ctx context.Context, database storage.Database, step migrate.Step) ([]string, error) {
 			order, err := sqlfiles.NewOrder(database, files, step.ID, step.Down)
@@ -82,7 +82,7 @@ func (d *daemon) sqlMigrations(mod *supervisor.Module) (migrate.Module, error) {
 			}
 			return d.runSQL(ctx, mod, order)
 		},
-	}, nil
+	}
 }
 
 func (d *daemon) runSQL(ctx context.Context, mod *supervisor.Module, order sqlfiles.Order) ([]string, error) {

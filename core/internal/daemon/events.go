@@ -61,18 +61,25 @@ func (d *daemon) openBroker(ctx context.Context) (bus.Bus, error) {
 	})
 }
 
-// admit is what the manifest of a module says about an event that it wants to publish.
+// admit is what the manifest of a module says about an event that it wants to publish. Around an upgrade, two manifests say: one
+// version's events may still be in the outbox, or be there already, when the other's manifest counts.
 func (d *daemon) admit(module string, e bus.Event) (bus.Event, error) {
 	if module == platformName {
 		e.Source = platformSource
 		return e, e.Check()
 	}
 	e.Source = event.SourceOf(module)
-	mod := d.catalog.Get(module)
+	mod := d.installed().Get(module)
 	if mod == nil {
 		return e, fmt.Errorf("module %s is not installed (fix: install it)", module)
 	}
-	return mod.Publishing.Admit(e, "")
+	admitted, err := mod.Publishing.Admit(e, "")
+	if other := d.live.otherVersion(module); err != nil && other != nil {
+		if again, otherErr := other.Admit(e, ""); otherErr == nil {
+			return again, nil
+		}
+	}
+	return admitted, err
 }
 
 // admitAgain is admit for an event that was refused, and has the source that admit gave it.
@@ -87,21 +94,24 @@ func (d *daemon) admitAgain(e bus.Event) (bus.Event, error) {
 	return e, fmt.Errorf("nobody has the source %.80q (fix: throw it away: platformd dlq purge)", e.Source)
 }
 
-// bridged is what the bridge does for the modules that may start.
-func (d *daemon) bridged(modules []*supervisor.Module) []bridge.Module {
+// bridged is what the bridge does for the platform, and for the modules that may start.
+func bridged(modules []*supervisor.Module) []bridge.Module {
 	all := []bridge.Module{{Name: platformName, Outbox: true}}
 	for _, mod := range modules {
-		m := mod.Manifest
-		bridged := bridge.Module{Name: m.Name, Outbox: m.Grants.Database && len(m.Events.Publishes) > 0}
-		for _, s := range m.Events.Subscribes {
-			bridged.Subscriptions = append(bridged.Subscriptions, bridge.Subscription{
-				Pattern: s.Type, Version: int(s.Version), Concurrency: int(s.Concurrency), Ordered: s.Order == manifest.OrderKey,
-				Timeout: s.Timeout.Std(), Attempts: int(s.Retry.Max),
-			})
-		}
-		all = append(all, bridged)
+		all = append(all, bridgedModule(mod.Manifest))
 	}
 	return all
+}
+
+func bridgedModule(m *manifest.Manifest) bridge.Module {
+	bridged := bridge.Module{Name: m.Name, Outbox: m.Grants.Database && len(m.Events.Publishes) > 0}
+	for _, s := range m.Events.Subscribes {
+		bridged.Subscriptions = append(bridged.Subscriptions, bridge.Subscription{
+			Pattern: s.Type, Version: int(s.Version), Concurrency: int(s.Concurrency), Ordered: s.Order == manifest.OrderKey,
+			Timeout: s.Timeout.Std(), Attempts: int(s.Retry.Max),
+		})
+	}
+	return bridged
 }
 
 func (d *daemon) eventDeps() admin.Events {
@@ -114,13 +124,13 @@ func (d *daemon) eventDeps() admin.Events {
 // eventTypes is what the modules' manifests declare, and who wants it.
 func (d *daemon) eventTypes() []admin.EventType {
 	subscriptions := map[string]string{} // pattern by ID
-	for _, mod := range d.catalog.Modules {
+	for _, mod := range d.installed().Modules {
 		for _, s := range mod.Manifest.Events.Subscribes {
 			subscriptions[bus.Subscription{Module: mod.Manifest.Name, Pattern: s.Type}.ID()] = s.Type
 		}
 	}
 	types := platformTypes()
-	for _, mod := range d.catalog.Modules {
+	for _, mod := range d.installed().Modules {
 		for _, p := range mod.Manifest.Events.Publishes {
 			types = append(types, admin.EventType{Type: p.Type, Version: int(p.Version), Module: mod.Manifest.Name})
 		}

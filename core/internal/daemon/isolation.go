@@ -53,7 +53,7 @@ func (d *daemon) assess(mod *catalog.Module) (isolation.Level, []string) {
 
 // reportShared logs, once, which modules are kept apart less than the host allows.
 func (d *daemon) reportShared() {
-	for _, mod := range d.catalog.Modules {
+	for _, mod := range d.installed().Modules {
 		level, notes := d.assess(mod)
 		for _, note := range notes {
 			d.log.Warn("module shares the user of platformd", "module", mod.Manifest.Name, "isolation", level, "reason", note)

@@ -47,3 +47,11 @@ func (m *metrics) moduleChanged(status supervisor.Status) {
 	m.restarts.WithLabelValues(status.Name).Add(float64(status.Restarts - m.seen[status.Name]))
 	m.seen[status.Name] = status.Restarts
 }
+
+// forget drops what is shown of a module that is not run any more; its restarts, which only grow, stay.
+func (m *metrics) forget(module string) {
+	m.state.DeletePartialMatch(prometheus.Labels{"module": module})
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.seen, module)
+}

@@ -42,11 +42,11 @@ func (d *daemon) migrating(name string) ([]*catalog.Module, error) {
 		return []*catalog.Module{mod}, err
 	}
 	without := func(mod *catalog.Module) bool { return mod.Manifest.Migrations == "" }
-	return slices.DeleteFunc(slices.Clone(d.catalog.Modules), without), nil
+	return slices.DeleteFunc(slices.Clone(d.installed().Modules), without), nil
 }
 
 func (d *daemon) migratable(name string) (*catalog.Module, error) {
-	mod := d.catalog.Get(name)
+	mod := d.installed().Get(name)
 	switch {
 	case mod == nil:
 		return nil, d.unknown(name)
@@ -59,10 +59,10 @@ func (d *daemon) migratable(name string) (*catalog.Module, error) {
 // unknown says which module was probably meant, or why it was refused.
 func (d *daemon) unknown(name string) error {
 	var names []string
-	for _, mod := range d.catalog.Modules {
+	for _, mod := range d.installed().Modules {
 		names = append(names, mod.Manifest.Name)
 	}
-	for _, refusal := range d.catalog.Problems {
+	for _, refusal := range d.installed().Problems {
 		if refusal.Name == name {
 			return refused("module %s was refused: %v", name, refusal.Err)
 		}
@@ -123,11 +123,7 @@ func (d *daemon) withMigrations(ctx context.Context, mod *catalog.Module, work f
 		return err
 	}
 	if mod.Manifest.Migrations == manifest.MigrationsSQL {
-		m, err := d.sqlMigrations(resolved)
-		if err != nil {
-			return err
-		}
-		return work(m)
+		return work(d.sqlMigrations(resolved))
 	}
 	inst, err := d.launcher.Launch(ctx, supervisor.Spec(resolved, d.output))
 	if err != nil {
@@ -167,7 +163,7 @@ func (d *daemon) runMigrations(
 	}
 	before := d.stateOf(name)
 	if order.Direction != admin.MigrateUp && runs(before) {
-		if err := d.order(ctx, name, admin.OrderStop); err != nil {
+		if _, err := d.order(ctx, name, admin.OrderStop); err != nil {
 			return err
 		}
 	}
@@ -179,7 +175,7 @@ func (d *daemon) runMigrations(
 		})
 	})
 	if startsAfter(order.Direction, before, changed, err) {
-		if started := d.order(ctx, name, admin.OrderStart); err == nil {
+		if _, started := d.order(ctx, name, admin.OrderStart); err == nil {
 			return started
 		}
 	}

@@ -47,12 +47,12 @@ func TestWhatStartsAfterItsMigrations(t *testing.T) {
 
 func TestWhoseMigrationsThereAreNone(t *testing.T) {
 	t.Parallel()
-	d := &daemon{catalog: &catalog.Catalog{
+	d := with(&catalog.Catalog{
 		Modules: []*catalog.Module{
 			{Manifest: &manifest.Manifest{Name: "blog", Migrations: manifest.MigrationsGo}}, {Manifest: &manifest.Manifest{Name: "hello"}},
 		},
 		Problems: []catalog.Problem{{Name: "bad", Err: errors.New("it is bad (fix: mend it)")}},
-	}}
+	})
 	for name, want := range map[string]struct {
 		status int
 		says   string

@@ -14,11 +14,13 @@ import (
 	"github.com/platformd/platformd/core/internal/config"
 	"github.com/platformd/platformd/core/internal/instance"
 	"github.com/platformd/platformd/core/internal/logs"
+	"github.com/platformd/platformd/core/internal/sqlfiles"
 	"github.com/platformd/platformd/core/internal/supervisor"
+	"github.com/platformd/platformd/plugin-api/manifest"
 )
 
 // errDisabled is the operator's wish, not a failure.
-var errDisabled = errors.New("it is disabled in config.yaml")
+var errDisabled = errors.New("it is disabled")
 
 // openLauncher makes what starts modules' processes.
 func (d *daemon) openLauncher(context.Context) error {
@@ -62,24 +64,17 @@ func (d *daemon) openSupervisor(context.Context) error {
 
 // resolve applies config.yaml to the catalog, and returns the modules that may start.
 func (d *daemon) resolve() []*supervisor.Module {
-	resolved := make(map[string]*supervisor.Module)
-	for _, mod := range slices.Clone(d.catalog.Modules) { // Refuse changes it
-		name := mod.Manifest.Name
-		ready, err := d.resolveModule(mod)
-		if err != nil {
-			d.catalog.Refuse(name, err)
-			continue
-		}
-		resolved[name] = ready
+	now := d.installed()
+	resolved := d.survey(now)
+	for _, mod := range now.Modules {
+		d.learn(mod)
 	}
-	for name, conflict := range d.setRoutes() {
-		d.catalog.Refuse(name, conflict)
-	}
-	d.setRoutes() // once more: a refusal may have held others
+	put, _ := d.gateway.Prepare(now.Modules, unavailable(now))
+	put()
 	d.reportRefused()
 	d.reportShared()
 	var modules []*supervisor.Module
-	for _, level := range d.catalog.Levels() {
+	for _, level := range now.Levels() {
 		for _, mod := range level {
 			modules = append(modules, resolved[mod.Manifest.Name])
 		}
@@ -87,24 +82,59 @@ func (d *daemon) resolve() []*supervisor.Module {
 	return modules
 }
 
-func (d *daemon) setRoutes() (conflicts map[string]error) {
-	unavailable := make(map[string]string, len(d.catalog.Problems))
-	for _, problem := range d.catalog.Problems {
-		unavailable[problem.Name] = problem.Err.Error()
+// survey refuses those modules of a catalog, which nobody else uses yet, that config.yaml, the operator or the routes leave no
+// place for, and returns the others as they are to be run.
+func (d *daemon) survey(found *catalog.Catalog) map[string]*supervisor.Module {
+	resolved := make(map[string]*supervisor.Module)
+	for _, mod := range slices.Clone(found.Modules) { // Refuse changes it
+		name := mod.Manifest.Name
+		ready, err := d.resolveModule(mod)
+		if err != nil {
+			found.Refuse(name, err)
+			continue
+		}
+		resolved[name] = ready
 	}
-	return d.gateway.SetModules(d.catalog.Modules, unavailable)
+	_, conflicts := d.gateway.Prepare(found.Modules, unavailable(found))
+	for name, conflict := range conflicts {
+		found.Refuse(name, conflict)
+	}
+	return resolved
+}
+
+// unavailable says why the modules are not served that a catalog refuses.
+func unavailable(c *catalog.Catalog) map[string]string {
+	reasons := make(map[string]string, len(c.Problems))
+	for _, problem := range c.Problems {
+		reasons[problem.Name] = problem.Err.Error()
+	}
+	return reasons
+}
+
+// learn has authz know a module's permissions, in place of those that it had. The manifest's own rules leave nothing to refuse.
+func (d *daemon) learn(mod *catalog.Module, also ...manifest.Permission) {
+	m := mod.Manifest
+	known := slices.Clone(m.Permissions)
+	for _, p := range also {
+		if !slices.ContainsFunc(known, func(have manifest.Permission) bool { return have.Name == p.Name }) {
+			known = append(known, p)
+		}
+	}
+	if err := d.permissions.Set(m.Name, known); err != nil {
+		d.log.Error("the permissions of a module are not known", "module", m.Name, "error", err)
+	}
 }
 
 // reportRefused logs what will not start, and tells whoever asks the registry.
 func (d *daemon) reportRefused() {
-	for _, problem := range d.catalog.Problems {
+	for _, problem := range d.installed().Problems {
 		d.log.Error("module refused", "module", problem.Name, "dir", problem.Dir, "error", problem.Err)
 		d.registry.Remove(problem.Name, problem.Err.Error(), false)
 	}
-	for _, warning := range d.catalog.Warnings {
+	for _, warning := range d.installed().Warnings {
 		d.log.Warn("module", "module", warning.Name, "warning", warning.Err)
 	}
-	for _, mod := range d.catalog.Modules {
+	for _, mod := range d.installed().Modules {
 		if mod.Held != nil {
 			d.log.Error("module held", "module", mod.Manifest.Name, "error", mod.Held)
 			d.registry.Remove(mod.Manifest.Name, mod.Held.Error(), false)
@@ -115,15 +145,12 @@ func (d *daemon) reportRefused() {
 func (d *daemon) resolveModule(mod *catalog.Module) (*supervisor.Module, error) {
 	m := mod.Manifest
 	override := d.config.Modules.Overrides[m.Name]
-	if !override.IsEnabled() {
-		return nil, fmt.Errorf("%w (fix: remove modules.overrides.%s.enabled: false)", errDisabled, m.Name)
+	if err := d.disabled(m.Name); err != nil {
+		return nil, err
 	}
 	settings, err := mod.ValidateConfig(override.Config)
 	if err != nil {
 		return nil, fmt.Errorf("modules.overrides.%s.config: %w", m.Name, err)
-	}
-	if err := d.permissions.Set(m.Name, m.Permissions); err != nil {
-		return nil, err
 	}
 	mod, err = tighten(mod, override.Limits)
 	if err != nil {
@@ -136,7 +163,10 @@ func (d *daemon) resolveModule(mod *catalog.Module) (*supervisor.Module, error) 
 	if m.Grants.Database {
 		resolved.Data = d.storage.Folder(m.Name)
 	}
-	return resolved, nil
+	if m.Migrations == manifest.MigrationsSQL {
+		resolved.SQL, err = sqlfiles.Load(mod.Dir, d.storage.Module(m.Name).Driver)
+	}
+	return resolved, err
 }
 
 // budget: the operator's override wins over the manifest, which wins over supervisor.restart.
@@ -161,7 +191,7 @@ func environment(names []string) []string {
 }
 
 func (d *daemon) installedVersion(module string) string {
-	if mod := d.catalog.Get(module); mod != nil {
+	if mod := d.installed().Get(module); mod != nil {
 		return mod.Manifest.Version
 	}
 	return ""

@@ -1,22 +1,123 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/platformd/platformd/core/internal/admin"
+	"github.com/platformd/platformd/core/internal/catalog"
 	"github.com/platformd/platformd/core/internal/supervisor"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
-// order hands an operator's order on, and says what came of it in words for the operator.
-func (d *daemon) order(ctx context.Context, module string, order admin.Order) error {
-	carryOut := map[admin.Order]func(context.Context, string) error{
-		admin.OrderStart: d.supervisor.Start, admin.OrderStop: d.supervisor.Stop, admin.OrderRestart: d.supervisor.Restart,
-	}[order]
-	err := carryOut(ctx, module)
+// order carries an operator's order out, and says what it changed, or what came of it in words for the operator.
+func (d *daemon) order(ctx context.Context, module string, order admin.Order) (done []admin.ModuleChange, err error) {
+	if order == admin.OrderStop {
+		return nil, d.outcome(module, d.supervisor.Stop(ctx, module))
+	}
+	var orderErr error
+	err = d.live.alone(ctx, func(ctx context.Context) { done, orderErr = d.orderAlone(ctx, module, order) })
+	if err != nil {
+		return nil, err // who asked is gone, and what has begun goes on
+	}
+	return done, orderErr
+}
+
+func (d *daemon) orderAlone(ctx context.Context, module string, order admin.Order) ([]admin.ModuleChange, error) {
+	switch order {
+	case admin.OrderEnable, admin.OrderDisable:
+		return d.enable(ctx, module, order == admin.OrderEnable)
+	case admin.OrderStart:
+		if d.stateOf(module) == supervisor.Ready {
+			return nil, nil
+		}
+	}
+	changed, err := d.take(ctx, func(now, found *catalog.Catalog) *catalog.Catalog {
+		if !slices.Contains(found.Names(), module) {
+			return now // its folder is gone: only reload ends what runs, for want of it
+		}
+		return now.Take(found, module)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := changed.errs[module]; err != nil {
+		return changed.done, d.notTaken(module, err)
+	}
+	if len(changed.done) > 0 { // it has been started, or renewed
+		return changed.done, nil
+	}
+	return nil, d.orderProcesses(ctx, module, order)
+}
+
+// orderProcesses is for a module about which nothing is new.
+func (d *daemon) orderProcesses(ctx context.Context, module string, order admin.Order) error {
+	if !slices.Contains(d.installed().Names(), module) {
+		return admin.UnknownModule(module, d.installed().Names(), "platformd module ls")
+	}
+	if order == admin.OrderStart {
+		return d.outcome(module, d.supervisor.Start(ctx, module))
+	}
+	return d.outcome(module, d.supervisor.Restart(ctx, module))
+}
+
+// enable keeps the wish first: a platform that ends meanwhile starts again with it.
+func (d *daemon) enable(ctx context.Context, module string, enabled bool) ([]admin.ModuleChange, error) {
+	found, err := d.scan()
+	if err != nil {
+		return nil, err
+	}
+	if names := append(d.installed().Names(), found.Names()...); !slices.Contains(names, module) {
+		return nil, admin.UnknownModule(module, names, "platformd module ls")
+	}
+	if err := d.wish(module, !enabled); err != nil {
+		return nil, err
+	}
+	changed, err := d.take(ctx, func(now, found *catalog.Catalog) *catalog.Catalog { return now.Take(found, module) })
+	if err != nil {
+		return nil, err
+	}
+	if err := changed.errs[module]; err != nil {
+		return changed.done, d.notTaken(module, err)
+	}
+	if may, why := d.installed().May(module); enabled && !may {
+		return changed.done, d.notTaken(module, why)
+	}
+	return changed.done, nil
+}
+
+// reload takes everything over that has changed on disk.
+func (d *daemon) reload(ctx context.Context) (done []admin.ModuleChange, err error) {
+	var takeErr error
+	err = d.live.alone(ctx, func(ctx context.Context) {
+		var changed *change
+		changed, takeErr = d.take(ctx, func(_, found *catalog.Catalog) *catalog.Catalog { return found })
+		if changed != nil {
+			done = changed.done
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return done, takeErr
+}
+
+// notTaken is for the operator: what is on disk, and does not run.
+func (d *daemon) notTaken(module string, err error) error {
+	text := err.Error()
+	if now := d.installedVersion(module); now != "" && d.stateOf(module) == supervisor.Ready {
+		what, fix := admin.SplitFix(text)
+		text = fmt.Sprintf("%s; version %s goes on\nfix: %s", what, now, cmp.Or(fix, "platformd module crashes "+module))
+	}
+	return d.outcome(module, errors.New(text))
+}
+
+// outcome is what came of an order.
+func (d *daemon) outcome(module string, err error) error {
 	var state *supervisor.StateError
 	switch {
 	case err == nil:

@@ -46,7 +46,7 @@ func (d *daemon) openControl(context.Context) error {
 
 func (d *daemon) adminDeps() admin.Deps {
 	return admin.Deps{
-		Info: d.info, Modules: d.modules, Crashes: d.crashes, Order: d.order, Migrations: d.migrationOrders(),
+		Info: d.info, Modules: d.modules, Crashes: d.crashes, Order: d.order, Reload: d.reload, Migrations: d.migrationOrders(),
 		Users: d.identity, Events: d.eventDeps(), Auth: d.auth, Authz: d.authz, Audit: d.audit, URL: d.url,
 		Logs: d.logs.Store, Stop: d.stop, Log: d.log.Named("control"),
 	}
@@ -77,7 +77,7 @@ func (d *daemon) url() string {
 // longestStop: modules of one level stop at the same time, levels one after the other.
 func (d *daemon) longestStop() time.Duration {
 	longest := d.config.Server.DrainTimeout + stopSlack
-	for _, level := range d.catalog.Levels() {
+	for _, level := range d.installed().Levels() {
 		var slowest time.Duration
 		for _, mod := range level {
 			slowest = max(slowest, time.Duration(mod.Manifest.Runtime.StopTimeout))
@@ -111,15 +111,16 @@ func (d *daemon) modules() []admin.Module {
 	for _, status := range d.supervisor.Statuses() {
 		statuses[status.Name] = status
 	}
-	for _, mod := range d.catalog.Modules {
+	for _, mod := range d.installed().Modules {
 		shown := view(mod, statuses)
+		shown.NotTaken = d.live.whatIsNotTaken(shown.Name)
 		shown.Isolation, shown.IsolationNotes = d.assess(mod)
 		if shown.State == string(supervisor.Ready) {
 			shown.Degraded = d.gateway.Degraded(shown.Name)
 		}
 		all = append(all, shown)
 	}
-	for _, refused := range d.catalog.Problems {
+	for _, refused := range d.installed().Problems {
 		what, fix := admin.SplitFix(refused.Err.Error())
 		state := supervisor.Failed
 		if errors.Is(refused.Err, errDisabled) {
@@ -127,7 +128,7 @@ func (d *daemon) modules() []admin.Module {
 		}
 		all = append(all, admin.Module{
 			Name: refused.Name, State: string(state), Since: d.started, Reason: what, Fix: fix, Dir: refused.Dir,
-			Signature: "unsigned",
+			Signature: "unsigned", NotTaken: d.live.whatIsNotTaken(refused.Name),
 		})
 	}
 	slices.SortFunc(all, func(a, b admin.Module) int { return cmp.Compare(a.Name, b.Name) })

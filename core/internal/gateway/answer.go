@@ -19,6 +19,11 @@ type answer struct {
 	status   int         // 0 until the answer begins
 	patience *time.Timer // runs until the answer begins; nil if nobody waits
 	abandon  func()      // ends the exchange, if it is endless; nil until there is one
+
+	decided   *table // by which the request was decided on last, and how often
+	decisions int
+	forwarded bool // the request's headers say by whom
+	sent      bool // to a module
 }
 
 // WriteHeader implements http.ResponseWriter. Only the first call counts: gin ends every request with one.

@@ -33,7 +33,7 @@ var (
 // serve is gin's handler of the route.
 func (rt *route) serve(c *gin.Context) {
 	a := answerOf(c)
-	if err := rt.handle(a, c.Request); err != nil {
+	if err := rt.handle(a, c.Request); err != nil && !rt.gateway.decideAnew(a, c.Request, err) {
 		rt.gateway.refuse(a, c.Request, err)
 	}
 }
@@ -54,7 +54,10 @@ func (rt *route) handle(a *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rt.gateway.forwarding.apply(r, rt.prefix)
+	if !a.forwarded { // what it says does not change, and must not be said twice
+		rt.gateway.forwarding.apply(r, rt.prefix)
+		a.forwarded = true
+	}
 	if rt.own != nil {
 		return rt.answerOwn(a, r, params, caller)
 	}
@@ -113,10 +116,12 @@ func (rt *route) exchange(a *answer, r *http.Request, ex instance.Exchange) erro
 	t := trial{
 		route: rt, a: a, r: r, sent: within(ctx, r), ex: ex, body: body, hold: rt.gateway.server.HoldTimeout,
 	}
-	if err := t.run(); err != nil {
-		return rt.explain(ctx, r, err)
+	err := t.run()
+	var moved *movedError
+	if err == nil || errors.As(err, &moved) {
+		return err
 	}
-	return nil
+	return rt.explain(ctx, r, err)
 }
 
 // within returns r with the given context. Most exchanges need none of their own.

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -72,8 +71,7 @@ type Gateway struct {
 	routed     http.Handler // from CORS inwards
 	own        []*route     // that the platform answers itself
 
-	rebuilding sync.Mutex // held by SetModules
-	table      atomic.Pointer[table]
+	table atomic.Pointer[table]
 
 	draining atomic.Bool // /readyz says no
 	closing  atomic.Bool // answers ask clients to close their connections
@@ -135,7 +133,12 @@ func (g *Gateway) serveHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Gateway) route(w http.ResponseWriter, r *http.Request) {
-	g.table.Load().engine.ServeHTTP(w, r)
+	now := g.table.Load()
+	if a, ok := w.(*answer); ok {
+		a.decided = now
+		a.decisions++
+	}
+	now.engine.ServeHTTP(w, r)
 }
 
 // finish is deferred around each request.

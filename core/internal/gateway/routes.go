@@ -27,6 +27,7 @@ type table struct {
 
 // module is what a table knows of one module.
 type module struct {
+	revision string // of what it is made from
 	// unavailable says why none of its routes is served; empty if they are.
 	unavailable string
 	// routes are in the order in which they are to be tried.
@@ -38,9 +39,11 @@ type route struct {
 	manifest.Route
 	gateway *Gateway
 	module  string
-	prefix  string // "/api/v1/blog"; empty for the platform's own
-	pattern pattern
-	asks    bool // the module may ask the core something in a caller's name
+	// revision is of the module whose manifest the route is in.
+	revision string
+	prefix   string // "/api/v1/blog"; empty for the platform's own
+	pattern  pattern
+	asks     bool // the module may ask the core something in a caller's name
 	// own answers instead of a module; nil for a module's routes.
 	own func(w http.ResponseWriter, r *http.Request, caller auth.Identity) error
 }
@@ -49,18 +52,24 @@ type route struct {
 // answer 503 with their reason; unavailable may name modules that are not in mods. A module whose routes conflict is left
 // out likewise, and returned with the reason. Requests that are under way are not disturbed.
 func (g *Gateway) SetModules(mods []*catalog.Module, unavailable map[string]string) map[string]error {
-	g.rebuilding.Lock()
-	defer g.rebuilding.Unlock()
+	next, refused := g.Prepare(mods, unavailable)
+	next()
+	return refused
+}
+
+// Prepare does what SetModules does, but for the last step, which what it returns does: that does not wait, so that it can be a
+// part of something larger (instance.Registry.Switch). Of several tables that are prepared, the one that is put in place last
+// counts. A request that has been decided on by an older one and finds an instance of another revision is decided on anew.
+func (g *Gateway) Prepare(mods []*catalog.Module, unavailable map[string]string) (put func(), refused map[string]error) {
 	reasons := maps.Clone(unavailable)
 	if reasons == nil {
 		reasons = map[string]string{}
 	}
-	refused := map[string]error{}
+	refused = map[string]error{}
 	for {
 		candidate, culprit, err := g.build(mods, reasons)
 		if err == nil {
-			g.table.Store(candidate)
-			return refused
+			return func() { g.table.Store(candidate) }, refused
 		}
 		refused[culprit], reasons[culprit] = err, err.Error()
 	}
@@ -83,7 +92,7 @@ func (g *Gateway) build(mods []*catalog.Module, reasons map[string]string) (_ *t
 			t.modules[name] = &module{unavailable: mod.Held.Error()}
 			continue
 		}
-		t.modules[name] = &module{routes: g.routesOf(mod.Manifest)}
+		t.modules[name] = &module{revision: mod.Revision, routes: g.routesOf(mod)}
 		if err := register(t.engine, t.modules[name].routes); err != nil {
 			return nil, name, err
 		}
@@ -125,12 +134,13 @@ func register(engine *gin.Engine, routes []*route) (err error) {
 }
 
 // routesOf returns the routes of a manifest, with their heads.
-func (g *Gateway) routesOf(m *manifest.Manifest) []*route {
+func (g *Gateway) routesOf(mod *catalog.Module) []*route {
 	var routes []*route
+	m := mod.Manifest
 	for _, declared := range m.Routes {
 		routes = append(routes, &route{
-			Route: declared, gateway: g, module: m.Name, prefix: apiPrefix + m.Name, pattern: declared.Segments(),
-			asks: asksCore(m),
+			Route: declared, gateway: g, module: m.Name, revision: mod.Revision, prefix: apiPrefix + m.Name,
+			pattern: declared.Segments(), asks: asksCore(m),
 		})
 	}
 	return g.withHeads(routes)
@@ -172,7 +182,7 @@ func (g *Gateway) addHeads(routes, heads []*route) []*route {
 // path /a/c/b, say), so the manifest's patterns have the last word.
 func (t *table) miss(c *gin.Context) {
 	a := answerOf(c)
-	if err := t.answer(a, c.Request); err != nil {
+	if err := t.answer(a, c.Request); err != nil && !t.gateway.decideAnew(a, c.Request, err) {
 		t.gateway.refuse(a, c.Request, err)
 	}
 	c.Writer.WriteHeaderNow() // tells gin that there is an answer

@@ -45,7 +45,8 @@ func (t *trial) run() error {
 // notFound prefers what happened to the request before, to why there is no instance to try it in again.
 func (t *trial) notFound(err error) error {
 	over := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-	if t.unknown == nil || over {
+	var moved *movedError
+	if t.unknown == nil || over || errors.As(err, &moved) && idempotent(t.r.Method) {
 		return err
 	}
 	return t.unknown
@@ -58,10 +59,14 @@ func (t *trial) find() (*instance.Instance, error) {
 	}
 	if t.needed() {
 		if inst, err := t.acquire(t.sent.Context(), 0); err == nil {
-			return inst, nil
+			return t.ours(inst)
 		}
 	}
-	return t.wait()
+	inst, err := t.wait()
+	if err != nil {
+		return nil, err
+	}
+	return t.ours(inst)
 }
 
 // needed tells whether all modules that the route cannot do without are there.
@@ -130,6 +135,7 @@ func (t *trial) leave() bool {
 // send lets the instance answer.
 func (t *trial) send(inst *instance.Instance) error {
 	t.tries++
+	t.a.sent = true
 	if t.endless() {
 		defer inst.ReleaseStream()
 	} else {

@@ -74,6 +74,10 @@ func (i *Instance) Started() time.Time { return i.started }
 // SHA256 is the checksum of the executable as it was launched, in hex.
 func (i *Instance) SHA256() string { return i.sha256 }
 
+// Revision names the manifest and files that the process was launched from. What was decided by another revision's manifest is
+// not for this process.
+func (i *Instance) Revision() string { return i.spec.Revision }
+
 // Isolation says how far the process is kept apart.
 func (i *Instance) Isolation() isolation.Level { return i.proc.cell.Level }
 

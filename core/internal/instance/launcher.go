@@ -99,6 +99,8 @@ func (l *Launcher) newDir() (string, error) {
 type Spec struct {
 	Name       string
 	Executable string   // absolute path
+	SHA256     string   // of the executable, in hex; "" = whatever is there. See Launcher.Retain
+	Revision   string   // names what the process is of: see Instance.Revision
 	Dir        string   // working directory of the process, and what it may read and execute
 	Data       string   // folder that it may write and keeps, made at its launch; "" = none
 	Consumes   []string // services of other modules that it calls, which Describe has it describe
@@ -123,10 +125,11 @@ type Spec struct {
 func (l *Launcher) Launch(ctx context.Context, spec Spec) (*Instance, error) {
 	ctx, cancel := context.WithTimeout(ctx, spec.Timeout)
 	defer cancel()
-	sum, err := checksum(spec.Executable)
+	binary, sum, err := l.binary(spec)
 	if err != nil {
 		return nil, &HostError{Err: err}
 	}
+	spec.Executable = binary
 	dir, err := l.newDir()
 	if err != nil {
 		return nil, &HostError{Err: err}

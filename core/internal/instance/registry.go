@@ -14,6 +14,8 @@ const (
 	// surge is how long after a change of a module's instances its callers wait for a place instead of being turned away:
 	// those that were held all come at once.
 	surge = time.Second
+	// notInstalled is why a module that nobody has heard of cannot be called.
+	notInstalled = "it is not installed or not enabled"
 )
 
 // NotReadyError says why a module cannot be called now.
@@ -74,14 +76,30 @@ func (r *Registry) Withdraw(module string, inst *Instance, reason string, coming
 	r.replace(module, func(before *entry) *entry {
 		left := slices.DeleteFunc(slices.Clone(before.instances), func(other *Instance) bool { return other == inst })
 		switch {
-		case len(left) == 0:
-			return absent(module, reason, coming)
 		case len(left) == len(before.instances):
 			return before
+		case len(left) == 0:
+			return absent(module, reason, coming)
 		}
 		return &entry{instances: left}
 	})
 }
+
+// Switch makes instances those that callers of module get, in place of all others, and calls also in between: whoever has seen
+// what that changes gets none of the others. also must not wait, nor use the Registry. Exchanges that already have an instance
+// keep it.
+func (r *Registry) Switch(module string, instances []*Instance, also func()) {
+	r.replace(module, func(before *entry) *entry {
+		for _, inst := range instances {
+			inst.queue.Store(before.queue)
+		}
+		also()
+		return &entry{instances: slices.Clone(instances)}
+	})
+}
+
+// Forget takes module out: it is not installed any more.
+func (r *Registry) Forget(module string) { r.Remove(module, notInstalled, false) }
 
 // Remove takes all instances of module out, for the reason given; coming says that the next one is expected soon. Exchanges
 // that already have an instance keep it.
@@ -112,7 +130,7 @@ func (r *Registry) get(module string) *entry {
 	if e := r.entries[module]; e != nil {
 		return e
 	}
-	return absent(module, "it is not installed or not enabled", false)
+	return absent(module, notInstalled, false)
 }
 
 // Ready returns nil if module can be called now, else a *NotReadyError.
@@ -165,7 +183,7 @@ func (r *Registry) known(module string) *entry {
 		if len(before.instances) > 0 || before.notReady != nil {
 			return before
 		}
-		return absent(module, "it is not installed or not enabled", false)
+		return absent(module, notInstalled, false)
 	})
 	return r.get(module)
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -29,6 +30,9 @@ type Module struct {
 	Name string
 	// Declared are its migrations, in order.
 	Declared []ledger.Declared
+	// Beyond are the ids of steps that a later version has declared, and may have applied before it failed: that the ledger goes on
+	// with them is no reason not to start this version again.
+	Beyond []string
 	// Run runs one step and its ledger row in one transaction, with the access that database gives, and returns the SQL that ran.
 	// Running a step that has been applied changes nothing.
 	Run func(ctx context.Context, database storage.Database, step Step) (statements []string, err error)
@@ -168,11 +172,24 @@ func (g *Migrator) pending(ctx context.Context, m Module) ([]ledger.Declared, er
 }
 
 func (g *Migrator) plan(ctx context.Context, m Module, rows []ledger.Row) ([]ledger.Declared, error) {
-	pending, err := ledger.Plan(rows, m.Declared)
+	pending, err := ledger.Plan(m.within(rows), m.Declared)
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", m.Name, g.explain(ctx, m, err))
 	}
 	return pending, nil
+}
+
+// within leaves out what a later version has applied at the end.
+func (m *Module) within(rows []ledger.Row) []ledger.Row {
+	declared := ledger.IDsOf(m.Declared)
+	for len(rows) > 0 {
+		last := rows[len(rows)-1].ID
+		if slices.Contains(declared, last) || !slices.Contains(m.Beyond, last) {
+			break
+		}
+		rows = rows[:len(rows)-1]
+	}
+	return rows
 }
 
 // run is one run of a module's steps by the only one who migrates it, with access to change its tables.

@@ -6,21 +6,10 @@ import (
 	"time"
 )
 
-func (r *runner) dependOn(other *runner, required bool) {
-	if other == nil {
-		return // refused after the order was made; whoever requires it is held and not here
-	}
-	r.after = append(r.after, other)
-	other.dependents = append(other.dependents, r)
-	if required {
-		r.requires = append(r.requires, other)
-	}
-}
-
 // awaitDependencies starts the module once it may: it gives each dependency its startTimeout, from when it begins to start
 // itself; after that the module starts without it, degraded. While a required one is broken the module is held.
 func (r *runner) awaitDependencies(ctx context.Context) {
-	for _, dep := range r.after {
+	for _, dep := range r.relatives.after(r) {
 		r.awaitDependency(ctx, dep)
 	}
 	close(r.begun)
@@ -32,7 +21,7 @@ func (r *runner) awaitDependencies(ctx context.Context) {
 			return
 		}
 		r.setBroken(true)
-		r.report(func() { r.machine.hold(fmt.Sprintf("it requires %s, which %s", dep.mod.Manifest.Name, why)) })
+		r.report(func() { r.machine.hold(fmt.Sprintf("it requires %s, which %s", dep.name, why)) })
 		select {
 		case <-healed:
 		case <-ctx.Done():
@@ -51,7 +40,7 @@ func (r *runner) awaitDependency(ctx context.Context, dep *runner) {
 	select {
 	case <-dep.settled:
 	case <-patience.C:
-		r.log().Warn("starting without a dependency that is not ready yet", "dependency", dep.mod.Manifest.Name)
+		r.log().Warn("starting without a dependency that is not ready yet", "dependency", dep.name)
 	case <-ctx.Done():
 	}
 }
@@ -59,7 +48,7 @@ func (r *runner) awaitDependency(ctx context.Context, dep *runner) {
 // brokenDependency returns a required module without which this one must not start, and a channel that is closed when that
 // may have changed; nil if there is none.
 func (r *runner) brokenDependency() (dep *runner, why string, changed <-chan struct{}) {
-	for _, dep := range r.requires {
+	for _, dep := range r.relatives.requires(r) {
 		if why, broken, changed := dep.isBroken(); broken {
 			return dep, why, changed
 		}

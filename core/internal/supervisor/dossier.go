@@ -116,7 +116,7 @@ func (d *dossiers) list() []Crash {
 
 // file adds a crash with what the module logged before it. The process has ended and its output has been read.
 func (r *runner) file(crash Crash) {
-	crash.Log = r.deps.LogTail(r.mod.Manifest.Name, keptRecords)
+	crash.Log = r.deps.LogTail(r.name, keptRecords)
 	r.dossiers.add(crash)
 }
 

@@ -50,13 +50,16 @@ func subject() pluginapi.Module {
 			_, err := io.WriteString(w, "hello")
 			return err
 		}},
-		Init: func(context.Context, *pluginapi.Core) error {
+		Init: func(ctx context.Context, _ *pluginapi.Core) error {
 			switch mode() {
 			case "exit":
 				fmt.Fprintln(os.Stderr, "giving up")
 				os.Exit(3)
 			case "refuse":
 				return errors.New("the disk is full")
+			case "wait":
+				_ = os.WriteFile("waits", nil, 0o600)
+				<-ctx.Done()
 			}
 			return nil
 		},
@@ -107,8 +110,8 @@ func newBenchWith(t *testing.T, change func(*supervisor.Deps), modules ...*super
 		},
 		Services: func(*supervisor.Module) func(*grpc.Server) { return func(*grpc.Server) {} },
 		Calls:    func(*supervisor.Module) func(*instance.Instance, *net.UnixListener) { return nil },
-		Agree:    func(*supervisor.Module, []byte) error { return nil },
-		Verify:   func(context.Context, *supervisor.Module, *instance.Instance) error { return nil },
+		Agree:    func(*supervisor.Module, []byte) (func(), error) { return nil, nil },
+		Verify:   func(context.Context, *supervisor.Module, *instance.Instance, bool) (func(), error) { return nil, nil },
 		Output:   func(string) io.WriteCloser { return discard{} },
 		Changed:  b.changed,
 		LogTail:  func(module string, n int) []logs.Entry { return []logs.Entry{{Module: module, Message: "the end"}} },

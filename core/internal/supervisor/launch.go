@@ -46,33 +46,56 @@ func classify(err error) (what fault, holdsDependents bool) {
 	return faultCrash, false
 }
 
-// launch brings a new process from nothing to ready: handshake, Describe, Migrate, Init, Health. All but the migrations
-// share the manifest's startTimeout. It returns how long that took. On an error the process is dead.
-func (r *runner) launch(ctx context.Context) (*instance.Instance, time.Duration, error) {
-	begin := time.Now()
-	inst, err := r.deps.Launcher.Launch(ctx, r.spec())
-	if err != nil {
-		return nil, 0, err
-	}
-	if err := r.makeReady(ctx, inst, r.startTimeout()-time.Since(begin)); err != nil {
-		err = r.explain(inst, err)
-		inst.Kill()
-		return nil, 0, err
-	}
-	return inst, time.Since(begin), nil
+// launch is one process on its way from nothing to ready, and what it is launched from.
+type launch struct {
+	deps Deps
+	mod  *Module
+	// successor says that instances of another version take requests meanwhile, and go on if this one fails.
+	successor bool
+
+	instance *instance.Instance
+	took     time.Duration
+	files    []func() // what the platform is to remember of the process once it takes requests
 }
 
-func (r *runner) startTimeout() time.Duration {
-	return time.Duration(r.mod.Manifest.Runtime.StartTimeout)
+// run does it all: handshake, Describe, Migrate, Init, Health. All but the migrations share the manifest's startTimeout. On an
+// error the process is dead.
+func (l *launch) run(ctx context.Context) error {
+	begin := time.Now()
+	inst, err := l.deps.Launcher.Launch(ctx, l.spec())
+	if err != nil {
+		return err
+	}
+	l.instance = inst
+	if err := l.makeReady(ctx, l.startTimeout()-time.Since(begin)); err != nil {
+		err = l.explain(err)
+		inst.Kill()
+		return err
+	}
+	l.took = time.Since(begin)
+	return nil
 }
+
+// file has the platform remember.
+func (l *launch) file() {
+	for _, file := range l.files {
+		if file != nil {
+			file()
+		}
+	}
+}
+
+func (l *launch) startTimeout() time.Duration { return l.mod.startTimeout() }
+
+func (m *Module) startTimeout() time.Duration { return time.Duration(m.Manifest.Runtime.StartTimeout) }
 
 // explain says what really happened where gRPC only knows that nobody answers.
-func (r *runner) explain(inst *instance.Instance, err error) error {
+func (l *launch) explain(err error) error {
 	switch {
-	case died(inst, err):
-		return fmt.Errorf("the process ended while it started (%s): %w", inst.ExitReason(), err)
+	case died(l.instance, err):
+		return fmt.Errorf("the process ended while it started (%s): %w", l.instance.ExitReason(), err)
 	case status.Code(err) == codes.DeadlineExceeded, errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w (fix: see what the module waits for, or raise runtime.startTimeout, now %s)", err, r.startTimeout())
+		return fmt.Errorf("%w (fix: see what the module waits for, or raise runtime.startTimeout, now %s)", err, l.startTimeout())
 	}
 	return err
 }
@@ -82,9 +105,9 @@ func died(inst *instance.Instance, err error) bool {
 	return status.Code(err) == codes.Unavailable && exits(inst, noticeExit)
 }
 
-func (r *runner) spec() instance.Spec {
-	spec := Spec(r.mod, r.deps.Output)
-	spec.Services, spec.Calls = r.deps.Services(r.mod), r.deps.Calls(r.mod)
+func (l *launch) spec() instance.Spec {
+	spec := Spec(l.mod, l.deps.Output)
+	spec.Services, spec.Calls = l.deps.Services(l.mod), l.deps.Calls(l.mod)
 	return spec
 }
 
@@ -92,7 +115,8 @@ func (r *runner) spec() instance.Spec {
 func Spec(mod *Module, output func(module string) io.WriteCloser) instance.Spec {
 	m := mod.Manifest
 	return instance.Spec{
-		Name: m.Name, Executable: mod.Executable, Dir: mod.Dir, Env: mod.Env, Data: mod.Data,
+		Name: m.Name, Executable: mod.Executable, SHA256: mod.SHA256, Revision: mod.Revision,
+		Dir: mod.Dir, Env: mod.Env, Data: mod.Data,
 		Provides: len(m.Services.Provides) > 0, Consumes: m.Services.Consumed(),
 		Limits: isolation.Limits{
 			Memory: int64(m.Runtime.Memory), CPU: m.Runtime.CPU, PIDs: int(m.Runtime.PIDs), OpenFiles: int(m.Runtime.OpenFiles),
@@ -102,22 +126,22 @@ func Spec(mod *Module, output func(module string) io.WriteCloser) instance.Spec 
 	}
 }
 
-func (r *runner) makeReady(ctx context.Context, inst *instance.Instance, patience time.Duration) error {
+func (l *launch) makeReady(ctx context.Context, patience time.Duration) error {
 	begin := time.Now()
-	described, err := r.describe(ctx, inst, patience)
+	described, err := l.describe(ctx, patience)
 	if err != nil {
 		return err
 	}
 	patience -= time.Since(begin)
-	if err := r.migrate(ctx, inst, described.GetMigrations()); err != nil {
+	if err := l.migrate(ctx, described.GetMigrations()); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	m := r.mod.Manifest
-	init := &modulev1.InitRequest{Name: m.Name, Version: m.Version, Config: r.mod.Config}
+	m, inst := l.mod.Manifest, l.instance
+	init := &modulev1.InitRequest{Name: m.Name, Version: m.Version, Config: l.mod.Config}
 	if m.Grants.Database {
-		if init.Database, err = r.deps.Database(ctx, r.mod, inst); err != nil {
+		if init.Database, err = l.deps.Database(ctx, l.mod, inst); err != nil {
 			return fmt.Errorf("database: %w", err)
 		}
 	}
@@ -127,27 +151,26 @@ func (r *runner) makeReady(ctx context.Context, inst *instance.Instance, patienc
 	if err := inst.Health(ctx); err != nil {
 		return fmt.Errorf("health: %w", err)
 	}
-	return r.verify(ctx, inst)
+	return l.verify(ctx)
 }
 
 // verify refuses an instance that serves other gRPC services than its manifest says. That nobody answers may be over next time.
-func (r *runner) verify(ctx context.Context, inst *instance.Instance) error {
-	err := r.deps.Verify(ctx, r.mod, inst)
+func (l *launch) verify(ctx context.Context) error {
+	file, err := l.deps.Verify(ctx, l.mod, l.instance, l.successor)
 	switch {
 	case err == nil:
+		l.files = append(l.files, file)
 		return nil
-	case died(inst, err), status.Code(err) == codes.DeadlineExceeded:
+	case died(l.instance, err), status.Code(err) == codes.DeadlineExceeded:
 		return fmt.Errorf("services: %w", err)
 	}
 	return &permanentError{err: err}
 }
 
-func (r *runner) describe(ctx context.Context, inst *instance.Instance, patience time.Duration) (
-	*modulev1.DescribeResponse, error,
-) {
+func (l *launch) describe(ctx context.Context, patience time.Duration) (*modulev1.DescribeResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	described, err := inst.Describe(ctx)
+	described, err := l.instance.Describe(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("describe: %w", err)
 	}
@@ -155,27 +178,29 @@ func (r *runner) describe(ctx context.Context, inst *instance.Instance, patience
 		Routes: described.GetRoutes(), Mount: described.GetMount(), Migrations: described.GetMigrations(),
 		Subscriptions: described.GetSubscriptions(),
 	}
-	if err := r.mod.Manifest.Compare(offer); err != nil {
+	if err := l.mod.Manifest.Compare(offer); err != nil {
 		return nil, &permanentError{err: err}
 	}
-	if err := r.deps.Agree(r.mod, described.GetConsumed()); err != nil {
+	file, err := l.deps.Agree(l.mod, described.GetConsumed())
+	if err != nil {
 		return nil, &permanentError{err: err}
 	}
+	l.files = append(l.files, file)
 	return described, nil
 }
 
-func (r *runner) migrate(ctx context.Context, inst *instance.Instance, ids []string) error {
-	if !r.mod.Manifest.Grants.Database {
+func (l *launch) migrate(ctx context.Context, ids []string) error {
+	if !l.mod.Manifest.Grants.Database {
 		return nil // nothing to migrate; without ids there may still be a ledger that wants some
 	}
 	ctx, cancel := context.WithTimeout(ctx, migrateTimeout)
 	defer cancel()
-	err := r.deps.Migrate(ctx, r.mod, inst, ids)
+	err := l.deps.Migrate(ctx, l.mod, l.instance, ids)
 	var host *instance.HostError
 	switch {
 	case err == nil:
 		return nil
-	case died(inst, err), errors.As(err, &host): // half-way: the step was undone, and a relaunch will run it again
+	case died(l.instance, err), errors.As(err, &host): // half-way: the step was undone, and a relaunch will run it again
 		return fmt.Errorf("migrate: %w", err)
 	}
 	return &permanentError{err: fmt.Errorf("migrate: %w", err), holdsDependents: true}

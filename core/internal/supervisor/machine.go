@@ -11,6 +11,10 @@ type machine struct {
 	wanted bool // whether instances are to run
 	begun  bool // whether that was ever said
 	held   bool // by a dependency: not to be started
+	// away says what the instances have made way for; "" = nothing.
+	away string
+	// attempts counts the launches and waits there have been.
+	attempts int
 	// rolling are the slots that a restart has yet to renew; the first one is under way.
 	rolling []int
 	// failure says why a relaunch would be pointless; hostFaults counts launches that failed before there was a process.
@@ -73,7 +77,8 @@ func newMachine(budget Budget, instances int, random func() float64) *machine {
 // start launches every slot in which nothing runs. Earlier crashes are forgiven: somebody has seen to them.
 func (m *machine) start() (todo []action) {
 	m.begun = true
-	m.wanted, m.held, m.failure, m.why, m.hostFaults = true, false, "", "", 0
+	m.wanted, m.held, m.away = true, false, ""
+	m.failure, m.why, m.hostFaults = "", "", 0
 	m.policy.forgive()
 	for i := range m.slots {
 		switch s := &m.slots[i]; s.phase {
@@ -92,7 +97,7 @@ func (m *machine) hold(why string) { m.held, m.why = true, why }
 
 // stop ends every slot.
 func (m *machine) stop() (todo []action) {
-	m.begun, m.wanted, m.held, m.rolling = true, false, false, nil
+	m.begun, m.wanted, m.held, m.away, m.rolling = true, false, false, "", nil
 	for i := range m.slots {
 		todo = append(todo, m.end(i)...)
 	}
@@ -108,6 +113,34 @@ func (m *machine) end(i int) (todo []action) {
 		todo = append(todo, action{do: doRetire, slot: i})
 	}
 	s.phase, s.renewing = idle, false
+	return todo
+}
+
+// makeWay ends every slot, for what must not run beside its instances: until start or takeOver follows, callers wait.
+func (m *machine) makeWay(why string) (todo []action) {
+	m.away, m.rolling = why, nil
+	m.failure, m.why, m.hostFaults = "", "", 0
+	for i := range m.slots {
+		todo = append(todo, m.end(i)...)
+	}
+	return todo
+}
+
+// takeOver puts new instances, which are ready, in the place of all slots: whoever calls it has them, and retires the others.
+// What was under way for those is given up, and their failures are forgotten.
+func (m *machine) takeOver(instances int, budget Budget, now time.Time) (todo []action) {
+	for i, s := range m.slots {
+		if s.phase == launching || s.phase == waiting || s.renewing {
+			todo = append(todo, action{do: doAbort, slot: i, attempt: s.attempt})
+		}
+	}
+	m.begun, m.wanted, m.held, m.away, m.rolling = true, true, false, "", nil
+	m.failure, m.why, m.hostFaults = "", "", 0
+	m.policy = policy{budget: budget, random: m.policy.random}
+	m.slots = make([]slot, instances)
+	for i := range m.slots {
+		m.slots[i] = slot{phase: up, readyAt: now}
+	}
 	return todo
 }
 
@@ -141,14 +174,27 @@ func (m *machine) launch(i int) action {
 }
 
 func (m *machine) launchNext(i int) action {
-	m.slots[i].attempt++
+	m.slots[i].attempt = m.attempt()
 	return action{do: doLaunch, slot: i, attempt: m.slots[i].attempt}
+}
+
+func (m *machine) attempt() int {
+	m.attempts++
+	return m.attempts
+}
+
+// isCurrent tells whether what is reported of a launch or wait is about the one that the slot is at.
+func (m *machine) isCurrent(a action) bool {
+	return a.slot < len(m.slots) && m.slots[a.slot].attempt == a.attempt
 }
 
 // launched reports that a launch succeeded. ok is false if nobody wants its instance any more.
 func (m *machine) launched(a action, now time.Time) (todo []action, ok bool) {
+	if !m.isCurrent(a) {
+		return nil, false
+	}
 	i, s := a.slot, &m.slots[a.slot]
-	if a.attempt != s.attempt || s.phase != launching && !s.renewing {
+	if s.phase != launching && !s.renewing {
 		return nil, false
 	}
 	s.phase, s.readyAt, s.renewing = up, now, false
@@ -163,8 +209,11 @@ func (m *machine) launched(a action, now time.Time) (todo []action, ok bool) {
 
 // notLaunched reports that a launch failed.
 func (m *machine) notLaunched(a action, now time.Time, what fault, why string) []action {
+	if !m.isCurrent(a) {
+		return nil
+	}
 	i, s := a.slot, &m.slots[a.slot]
-	if a.attempt != s.attempt || s.phase != launching && !s.renewing {
+	if s.phase != launching && !s.renewing {
 		return nil
 	}
 	m.rolling = nil // there is no point in renewing the others
@@ -212,13 +261,13 @@ func (m *machine) relaunch(i int, now time.Time, uptime time.Duration) []action 
 func (m *machine) wait(i int, delay time.Duration) []action {
 	s := &m.slots[i]
 	s.phase = waiting
-	s.attempt++
+	s.attempt = m.attempt()
 	return []action{{do: doWait, slot: i, attempt: s.attempt, delay: delay}}
 }
 
 // due reports that a wait is over.
 func (m *machine) due(a action) []action {
-	if s := m.slots[a.slot]; s.phase != waiting || a.attempt != s.attempt {
+	if !m.isCurrent(a) || m.slots[a.slot].phase != waiting {
 		return nil
 	}
 	m.relaunches++
@@ -240,6 +289,8 @@ func (m *machine) state() (State, string) {
 	switch {
 	case m.count(up) > 0:
 		return Ready, ""
+	case m.away != "":
+		return Starting, m.away
 	case m.held:
 		return Held, m.why
 	case !m.wanted && m.begun:

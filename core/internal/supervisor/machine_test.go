@@ -102,6 +102,7 @@ func (w *world) step(random *rand.Rand) {
 		w.perform(w.machine.stop())
 	case 2:
 		w.perform(w.machine.start())
+		w.upgrade(random)
 	case 3, 4, 5, 6, 7:
 		w.crash(slot)
 	case 8, 9, 10:
@@ -112,6 +113,30 @@ func (w *world) step(random *rand.Rand) {
 		w.succeed(slot)
 	}
 	w.check()
+}
+
+// upgrade plays what an upgrade may do: succeed beside the old instances, or have them make way and then succeed or go back.
+func (w *world) upgrade(random *rand.Rand) {
+	what := random.IntN(4)
+	if what > 1 {
+		w.perform(w.machine.makeWay("the next version is coming"))
+		if state, reason := w.machine.state(); state != Starting || reason != "the next version is coming" {
+			w.broken("%s, %s, with instances that have made way", state, reason)
+		}
+		w.check()
+	}
+	switch what {
+	case 0, 2:
+		w.perform(w.machine.takeOver(len(w.alive), Budget{Max: 3, Window: time.Minute}, w.now))
+		for slot := range w.alive {
+			w.alive[slot] = 1 // whoever calls takeOver has retired the others
+		}
+		if state, _ := w.machine.state(); state != Ready {
+			w.broken("%s after an upgrade", state)
+		}
+	case 3:
+		w.perform(w.machine.start())
+	}
 }
 
 func (w *world) crash(slot int) {

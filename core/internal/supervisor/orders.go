@@ -35,7 +35,14 @@ func (s *Supervisor) Start(ctx context.Context, module string) error {
 
 // Stop ends a module's instances in order and leaves it stopped, until Start or Restart, or until the core starts again.
 func (s *Supervisor) Stop(ctx context.Context, module string) error {
-	return s.order(ctx, module, (*machine).stop)
+	r := s.runner(module)
+	if r == nil {
+		return ErrUnknownModule
+	}
+	return r.order(ctx, func(m *machine) []action {
+		r.breakOff()
+		return m.stop()
+	})
 }
 
 // Crashes returns what is kept of a module's last crashes, the newest first.
@@ -66,7 +73,7 @@ func (r *runner) order(ctx context.Context, begin func(*machine) []action) error
 	result := make(chan error, 1)
 	alive := r.report(func() {
 		if state, reason := r.machine.state(); !r.machine.begun {
-			result <- &StateError{Module: r.mod.Manifest.Name, State: state, Reason: reason}
+			result <- &StateError{Module: r.name, State: state, Reason: reason}
 			return
 		}
 		r.stopReason = "an operator stopped it"

@@ -15,15 +15,13 @@ import (
 // runner owns one module: its goroutine is the only one that asks the machine what to do. Launches, watches and stops run
 // beside it, and report to it.
 type runner struct {
-	deps     Deps
-	mod      *Module
-	machine  *machine
-	slots    []running
-	dossiers *dossiers
-
-	requires   []*runner // must not have failed for good
-	after      []*runner // requires and optional ones: started first, stopped last
-	dependents []*runner
+	deps      Deps
+	name      string
+	attach    bool
+	relatives relatives
+	machine   *machine
+	slots     []running
+	dossiers  *dossiers
 
 	// life is the context of what runs beside the runner. It outlasts run's, which ends before the instances are stopped.
 	life context.Context
@@ -32,14 +30,19 @@ type runner struct {
 	settled     chan struct{} // closed once the module is ready, or known not to become so soon
 	settledOnce sync.Once
 	stopped     chan struct{} // closed when run has returned
+	left        chan struct{} // closed when it is to stop while the platform goes on
 	reports     chan func()   // what run does next; see report
 	beside      sync.WaitGroup
 	retiring    int          // instances that are being stopped
 	launching   int          // launches that have not returned: one that was broken off still has a process to kill
 	orders      []chan error // who waits for the module to settle
 	stopReason  string
+	upgrading   context.CancelFunc // breaks an upgrade off; nil if there is none
+	quiet       []chan struct{}    // closed when no process is on its way up or down
 
 	mu      sync.Mutex
+	mod     *Module // what takes requests, or is to
+	leaving bool    // it is stopped while the platform goes on
 	status  Status
 	broken  bool          // its migrations failed, or it is held: dependents are held too
 	changed chan struct{} // closed, and made anew, when broken changes
@@ -53,12 +56,13 @@ type running struct {
 	watched  context.CancelFunc // ends the watch of instance
 }
 
-func newRunner(deps Deps, mod *Module) *runner {
-	instances := max(1, int(mod.Manifest.Runtime.Instances))
+func newRunner(deps Deps, mod *Module, family relatives) *runner {
+	instances := mod.instances()
 	return &runner{
-		deps: deps, mod: mod, machine: newMachine(mod.Budget, instances, deps.Random),
-		slots: make([]running, instances), dossiers: openDossiers(deps.CrashDir, mod.Manifest.Name, deps.Log),
-		begun: make(chan struct{}), settled: make(chan struct{}), stopped: make(chan struct{}),
+		deps: deps, name: mod.Manifest.Name, attach: mod.Attach, relatives: family, mod: mod,
+		machine: newMachine(mod.Budget, instances, deps.Random),
+		slots:   make([]running, instances), dossiers: openDossiers(deps.CrashDir, mod.Manifest.Name, deps.Log),
+		begun: make(chan struct{}), settled: make(chan struct{}), stopped: make(chan struct{}), left: make(chan struct{}),
 		reports: make(chan func()), changed: make(chan struct{}),
 		status: Status{
 			Wanted: instances, Name: mod.Manifest.Name, Version: mod.Manifest.Version, State: Starting, Since: time.Now(),
@@ -67,21 +71,42 @@ func newRunner(deps Deps, mod *Module) *runner {
 	}
 }
 
+func (m *Module) instances() int { return max(1, int(m.Manifest.Runtime.Instances)) }
+
+// module is what the instances are of; during an upgrade, the version before.
+func (r *runner) module() *Module {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mod
+}
+
+func (r *runner) startTimeout() time.Duration { return r.module().startTimeout() }
+
 // run is the module's life.
 func (r *runner) run(ctx context.Context) {
 	defer close(r.stopped)
 	defer r.settle()
 	r.life = context.WithoutCancel(ctx)
 	r.publish()
+	ctx, leave := context.WithCancel(ctx)
+	defer leave()
 	r.beside.Go(func() { r.awaitDependencies(ctx) })
 	for ctx.Err() == nil {
 		select {
 		case step := <-r.reports:
 			step()
+		case <-r.left:
+			leave()
 		case <-ctx.Done():
 		}
 	}
 	r.shutDown()
+}
+
+func (r *runner) isLeaving() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.leaving
 }
 
 // report makes run do something, and returns when it is done. It reports false if the module has been shut down.
@@ -98,12 +123,17 @@ func (r *runner) report(step func()) bool {
 
 // shutDown stops the instances once the modules that depend on this one have stopped theirs.
 func (r *runner) shutDown() {
-	r.deliver(errStopping)
-	r.stopReason = errStopping.Error()
+	why := errStopping
+	if r.isLeaving() {
+		why = errLeaving
+	}
+	r.deliver(why)
+	r.stopReason = why.Error()
+	r.breakOff()
 	waiting := make(chan struct{})
 	r.beside.Go(func() {
 		defer close(waiting)
-		for _, dependent := range r.dependents {
+		for _, dependent := range r.relatives.leavingBefore(r) {
 			<-dependent.stopped
 		}
 	})
@@ -128,7 +158,10 @@ func (r *runner) serveReports(until <-chan struct{}) {
 	}
 }
 
-var errStopping = errors.New("the platform is stopping")
+var (
+	errStopping = errors.New("the platform is stopping")
+	errLeaving  = errors.New("it is being taken out of the platform")
+)
 
 // perform carries out what the machine decided.
 //
@@ -143,7 +176,7 @@ func (r *runner) perform(todo []action) {
 		case doAdmit:
 			r.admit(a.slot)
 		case doRetire:
-			r.retire(r.slots[a.slot])
+			r.retire(r.slots[a.slot], r.module())
 			r.slots[a.slot].instance = nil
 		case doAbort:
 			r.slots[a.slot].cancel()
@@ -156,31 +189,33 @@ func (r *runner) beginLaunch(a action) {
 	ctx, cancel := context.WithCancel(r.life)
 	r.slots[a.slot].cancel = cancel
 	r.launching++
+	mod := r.module()
 	r.beside.Go(func() {
 		defer r.report(func() { r.launching-- })
 		defer cancel()
-		inst, took, err := r.launch(ctx)
-		if err != nil {
+		l := &launch{deps: r.deps, mod: mod}
+		if err := l.run(ctx); err != nil {
 			r.report(func() { r.notLaunched(a, err) })
 			r.fileFailedLaunch(err)
 			return
 		}
 		kept := false
-		r.report(func() { kept = r.launched(a, inst, took) })
+		r.report(func() { kept = r.launched(a, l) })
 		if !kept {
-			inst.Kill()
+			l.instance.Kill()
 		}
 	})
 }
 
-func (r *runner) launched(a action, inst *instance.Instance, took time.Duration) (kept bool) {
+func (r *runner) launched(a action, l *launch) (kept bool) {
 	todo, kept := r.machine.launched(a, time.Now())
 	if !kept {
 		return false
 	}
-	r.slots[a.slot].next = inst
+	l.file()
+	r.slots[a.slot].next = l.instance
 	r.mu.Lock()
-	r.status.StartMillis = took.Milliseconds()
+	r.status.StartMillis = l.took.Milliseconds()
 	r.mu.Unlock()
 	r.perform(todo)
 	r.setBroken(false)
@@ -226,23 +261,27 @@ func (r *runner) admit(i int) {
 	s := &r.slots[i]
 	before := *s
 	s.instance, s.next = s.next, nil
-	r.deps.Registry.Put(r.mod.Manifest.Name, s.instance)
-	ctx, cancel := context.WithCancel(r.life)
-	s.watched = cancel
-	inst := s.instance
-	r.beside.Go(func() { r.watch(ctx, i, inst) })
+	r.deps.Registry.Put(r.name, s.instance)
+	r.beginWatch(s)
 	if before.instance != nil {
-		r.retire(before)
+		r.retire(before, r.module())
 	}
 }
 
-// retire stops an instance in order, beside the runner.
-func (r *runner) retire(s running) {
+func (r *runner) beginWatch(s *running) {
+	ctx, cancel := context.WithCancel(r.life)
+	s.watched = cancel
+	inst := s.instance
+	r.beside.Go(func() { r.watch(ctx, inst) })
+}
+
+// retire stops an instance of mod in order, beside the runner.
+func (r *runner) retire(s running, mod *Module) {
 	s.watched()
-	r.deps.Registry.Withdraw(r.mod.Manifest.Name, s.instance, public(Draining), false)
+	r.deps.Registry.Withdraw(r.name, s.instance, public(Draining), false)
 	r.retiring++
 	r.beside.Go(func() {
-		ctx, cancel := context.WithTimeout(r.life, time.Duration(r.mod.Manifest.Runtime.StopTimeout))
+		ctx, cancel := context.WithTimeout(r.life, time.Duration(mod.Manifest.Runtime.StopTimeout))
 		defer cancel()
 		s.instance.Stop(ctx)
 		r.report(func() { r.retiring-- })

@@ -170,7 +170,9 @@ func TestModulesThatDoNotFitTogether(t *testing.T) {
 	t.Parallel()
 	differ := errors.New("the binary serves a.A (fix: agree)")
 	for name, deps := range map[string]func(*supervisor.Deps){
-		"calls":    func(d *supervisor.Deps) { d.Agree = func(*supervisor.Module, []byte) error { return differ } },
+		"calls": func(d *supervisor.Deps) {
+			d.Agree = func(*supervisor.Module, []byte) (func(), error) { return nil, differ }
+		},
 		"services": func(d *supervisor.Deps) { d.Verify = verifying(differ) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -192,10 +194,10 @@ func TestModulesThatDoNotFitTogether(t *testing.T) {
 }
 
 // verifying answers with each of the errors in turn, and then with the last.
-func verifying(answers ...error) func(context.Context, *supervisor.Module, *instance.Instance) error {
+func verifying(answers ...error) func(context.Context, *supervisor.Module, *instance.Instance, bool) (func(), error) {
 	var calls atomic.Int64
-	return func(context.Context, *supervisor.Module, *instance.Instance) error {
-		return answers[min(int(calls.Add(1)), len(answers))-1]
+	return func(context.Context, *supervisor.Module, *instance.Instance, bool) (func(), error) {
+		return nil, answers[min(int(calls.Add(1)), len(answers))-1]
 	}
 }
 
@@ -205,9 +207,9 @@ func TestAModuleIsAskedWhatItCalls(t *testing.T) {
 	consumed := make(chan []byte, 1)
 	mod := module(t, "subject", "services: { consumes: ["+echo.Service+"] }\nrequires: { optional: { other: \"*\" } }\n")
 	b := newBenchWith(t, func(d *supervisor.Deps) {
-		d.Agree = func(mod *supervisor.Module, said []byte) error {
+		d.Agree = func(_ *supervisor.Module, said []byte) (func(), error) {
 			consumed <- said
-			return nil
+			return nil, nil
 		}
 	}, mod)
 	b.awaitReady("subject", 1)

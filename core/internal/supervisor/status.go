@@ -8,7 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-func (r *runner) log() hclog.Logger { return r.deps.Log.With("module", r.mod.Manifest.Name) }
+func (r *runner) log() hclog.Logger { return r.deps.Log.With("module", r.name) }
 
 // publish makes known what has become of the module. The reason is for operators: it may hold what the module said, which
 // clients must not see.
@@ -22,10 +22,13 @@ func (r *runner) publish() {
 		}
 	}
 	if state != Ready {
-		r.deps.Registry.Remove(r.mod.Manifest.Name, public(state), state == Starting)
+		r.deps.Registry.Remove(r.name, public(state), state == Starting)
 	}
 	if r.note(state, reason) {
 		r.deps.Changed(r.current())
+	}
+	if r.retiring+r.launching == 0 {
+		r.callQuiet()
 	}
 	if !r.machine.settled() {
 		return

@@ -19,6 +19,7 @@ import (
 	"github.com/platformd/platformd/core/internal/catalog"
 	"github.com/platformd/platformd/core/internal/instance"
 	"github.com/platformd/platformd/core/internal/logs"
+	"github.com/platformd/platformd/core/internal/sqlfiles"
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
@@ -31,6 +32,8 @@ type Module struct {
 	// Attach leaves the module to a debugger: nothing asks whether it hangs.
 	Attach bool
 	Data   string // folder that its process may write; "" = none
+	// SQL are its migrations where those are files, as they were when the module was read.
+	SQL []sqlfiles.Migration
 }
 
 // Deps is what the supervisor works with. Every field is required.
@@ -48,10 +51,12 @@ type Deps struct {
 	// Calls returns what serves the module's calls to other modules, as instance.Spec.Calls; nil if it makes none.
 	Calls func(mod *Module) func(*instance.Instance, *net.UnixListener)
 	// Agree returns an error if the module was built to call others in another form than theirs, so that it must not start; consumed
-	// is what it says of that (DescribeResponse.consumed).
-	Agree func(mod *Module, consumed []byte) error
-	// Verify returns an error if an instance that is otherwise ready does not serve the gRPC services of its manifest.
-	Verify func(ctx context.Context, mod *Module, inst *instance.Instance) error
+	// is what it says of that (DescribeResponse.consumed). What it returns is called if the instance comes to take requests; nil
+	// is nothing to call.
+	Agree func(mod *Module, consumed []byte) (file func(), err error)
+	// Verify returns an error if an instance that is otherwise ready does not serve the gRPC services of its manifest; a successor
+	// is one whose module goes on without it, so that it must fit those who call it, too. What it returns is as Agree's.
+	Verify func(ctx context.Context, mod *Module, inst *instance.Instance, successor bool) (file func(), err error)
 	// Output opens one stream of what the module prints.
 	Output func(module string) io.WriteCloser
 	// Changed is told of every change of a module's status, in order per module; it must not block.
@@ -67,44 +72,44 @@ type Deps struct {
 // Supervisor runs modules. Its methods are safe for concurrent use.
 type Supervisor struct {
 	deps    Deps
-	mu      sync.RWMutex
+	mu      sync.RWMutex // guards the rest
 	runners map[string]*runner
+	begin   func(*runner) // lets a runner run; nil while modules are not run
 }
 
 // New returns a Supervisor that runs nothing yet.
 func New(deps Deps) *Supervisor { return &Supervisor{deps: deps, runners: make(map[string]*runner)} }
 
-// Load says which modules Run is to run. It is called once, before anything else.
+// Load says which modules Run is to run first. It is called once, before anything else.
 func (s *Supervisor) Load(modules []*Module) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, mod := range modules {
-		s.runners[mod.Manifest.Name] = newRunner(s.deps, mod)
-	}
-	for _, r := range s.runners {
-		for _, name := range r.mod.After {
-			_, required := r.mod.Manifest.Requires.Modules[name]
-			r.dependOn(s.runners[name], required)
-		}
+		s.runners[mod.Manifest.Name] = newRunner(s.deps, mod, relatives{s})
 	}
 }
 
-// Run starts the loaded modules, each after those it depends on, and keeps them running until ctx ends; then it stops them,
-// each after those that depend on it, and returns when every process is dead. It is called once.
+// Run starts the loaded modules, each after those it depends on, and keeps them, and those that are added, running until ctx
+// ends; then it stops them, each after those that depend on it, and returns when every process is dead. It is called once.
 func (s *Supervisor) Run(ctx context.Context) {
 	var all sync.WaitGroup
-	for _, r := range s.snapshot() {
-		all.Go(func() { r.run(ctx) })
+	s.mu.Lock()
+	s.begin = func(r *runner) { all.Go(func() { r.run(ctx) }) }
+	for _, r := range s.runners {
+		s.begin(r)
 	}
+	s.mu.Unlock()
+	<-ctx.Done()
+	s.mu.Lock()
+	s.begin = nil
+	s.mu.Unlock()
 	all.Wait()
 }
 
 func (s *Supervisor) snapshot() []*runner {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return slices.SortedFunc(maps.Values(s.runners), func(a, b *runner) int {
-		return strings.Compare(a.mod.Manifest.Name, b.mod.Manifest.Name)
-	})
+	return slices.SortedFunc(maps.Values(s.runners), func(a, b *runner) int { return strings.Compare(a.name, b.name) })
 }
 
 // Settled returns when every module is ready or known not to become so soon.

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,15 +31,15 @@ const (
 	whyConnection    = "it closed its connection to the core"
 )
 
-// watch waits for the end of a slot's instance, sees to it that its whole process tree is dead, and reports the crash.
+// watch waits for the end of an instance, sees to it that its whole process tree is dead, and reports the crash.
 // Nothing is reported if ctx ends first: the instance is being stopped on purpose.
-func (r *runner) watch(ctx context.Context, slot int, inst *instance.Instance) {
+func (r *runner) watch(ctx context.Context, inst *instance.Instance) {
 	why := r.observe(ctx, inst)
 	if ctx.Err() != nil {
 		return
 	}
 	// Before anything else: a caller must not wait for it.
-	r.deps.Registry.Withdraw(r.mod.Manifest.Name, inst, public(Starting), true)
+	r.deps.Registry.Withdraw(r.name, inst, public(Starting), true)
 	crash := Crash{At: time.Now(), PID: inst.PID(), InFlight: inst.InFlight()}
 	if why == whyConnection && exits(inst, closingTime) {
 		why = ""
@@ -49,16 +50,17 @@ func (r *runner) watch(ctx context.Context, slot int, inst *instance.Instance) {
 		crash.Reason = crash.Exit
 	}
 	crash.UptimeMillis = crash.At.Sub(inst.Started()).Milliseconds()
-	r.report(func() { r.crashed(slot, inst, &crash) })
+	r.report(func() { r.crashed(inst, &crash) })
 	r.file(crash)
 	inst.Kill()
 }
 
 // crashed lets the machine decide what follows. An instance that has been replaced meanwhile is nobody's loss.
-func (r *runner) crashed(slot int, inst *instance.Instance, crash *Crash) {
+func (r *runner) crashed(inst *instance.Instance, crash *Crash) {
 	r.log().Error("the module's process ended", "reason", crash.Reason, "pid", crash.PID,
 		"uptime", (time.Duration(crash.UptimeMillis) * time.Millisecond).String(), "in_flight", crash.InFlight)
-	if r.slots[slot].instance != inst {
+	slot := slices.IndexFunc(r.slots, func(s running) bool { return s.instance == inst })
+	if slot < 0 {
 		return
 	}
 	r.slots[slot].instance = nil
@@ -78,7 +80,7 @@ func (r *runner) observe(ctx context.Context, inst *instance.Instance) string {
 			signs <- whyConnection
 		}
 	})
-	if !r.mod.Attach {
+	if !r.attach {
 		beside.Go(func() {
 			if why := r.probe(ctx, inst); why != "" {
 				signs <- why
