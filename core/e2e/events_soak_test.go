@@ -257,28 +257,15 @@ func TestEventsG23(t *testing.T) {
 	require.Equal(t, http.StatusOK, p.do(http.MethodGet, "/api/v1/courier/effects", "", "").status)
 	c.broker.Start()
 	c.broker.AwaitUp()
-	c.awaitDelivered(&writes)
+	c.awaitEffects("courier", writes.count)
 	p.awaitEmptyOutbox()
 
 	c.broker.Ctl("set_vm_memory_high_watermark", "0.00001")
 	writes.during(c, blocked)
 	c.broker.Ctl("set_vm_memory_high_watermark", "0.4")
-	c.awaitDelivered(&writes)
+	c.awaitEffects("courier", writes.count)
 	p.awaitEmptyOutbox()
 	require.Empty(t, p.deadLetters())
-}
-
-// awaitDelivered waits until all that was written has its effect.
-func (c *chaos) awaitDelivered(w *writes) {
-	c.t.Helper()
-	deadline := time.Now().Add(5 * patience)
-	again := time.NewTicker(50 * time.Millisecond)
-	defer again.Stop()
-	for ; c.tally("courier").Distinct < int(w.number.Load()); <-again.C {
-		if time.Now().After(deadline) {
-			c.t.Fatalf("of %d events only %+v are delivered\n%s", w.number.Load(), c.tally("courier"), c.p.Load().cli("events", "pending"))
-		}
-	}
 }
 
 // writes are requests that publish with a transaction.
@@ -287,6 +274,8 @@ type writes struct {
 	mu      sync.Mutex
 	slowest time.Duration
 }
+
+func (w *writes) count() int { return int(w.number.Load()) }
 
 // during has several clients write for a while, and fails if one of them is refused or made to wait.
 func (w *writes) during(c *chaos, d time.Duration) {
