@@ -78,8 +78,8 @@ func (p *platform) callsOnlyWhatFits(module string) {
 	require.Equal(p.t, "OK", told.Code, told.Error)
 }
 
-// TestAProviderWithAnotherBinary restarts a provider with binaries that its consumers were not built for, or that do not serve what
-// the manifest says: they are not let in, and the one before serves on, also after a crash.
+// TestAProviderWithAnotherBinary restarts a provider with binaries that its consumers were not built for, or that do not serve
+// what the manifest says: they are not let in, and the one before serves on, also after a crash.
 func TestAProviderWithAnotherBinary(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t, "parrot", "crier")
