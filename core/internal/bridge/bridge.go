@@ -65,6 +65,7 @@ type Bridge struct {
 	relays  map[string]*relay
 	working map[string]*work
 	begin   func(m Module, declared func()) *work // nil while nothing runs
+	early   map[string]*Module                    // joined before Run, or left (nil); nil: Run has been called
 }
 
 // work is what goes on for one module.
@@ -81,7 +82,7 @@ func New(deps Deps) *Bridge {
 	}
 	return &Bridge{
 		Deps: deps, metrics: newMetrics(deps.Metrics), declared: make(chan struct{}), relays: map[string]*relay{},
-		working: map[string]*work{},
+		working: map[string]*work{}, early: map[string]*Module{},
 	}
 }
 
@@ -93,7 +94,7 @@ func (b *Bridge) Run(ctx context.Context, modules []Module) {
 	all.Go(func() { b.keepDead(ctx) })
 	b.mu.Lock()
 	b.begin = func(m Module, declared func()) *work { return b.work(ctx, &all, m, declared) }
-	for _, m := range modules {
+	for _, m := range b.first(modules) {
 		declaring.Add(1)
 		b.working[m.Name] = b.begin(m, sync.OnceFunc(declaring.Done))
 	}
@@ -106,6 +107,22 @@ func (b *Bridge) Run(ctx context.Context, modules []Module) {
 	b.mu.Lock()
 	b.begin = nil
 	b.mu.Unlock()
+}
+
+// first returns the modules that Run was given, with what has joined and left before. The caller holds the lock.
+func (b *Bridge) first(modules []Module) (all []Module) {
+	for _, m := range modules {
+		if _, changed := b.early[m.Name]; !changed {
+			all = append(all, m)
+		}
+	}
+	for _, m := range b.early {
+		if m != nil {
+			all = append(all, *m)
+		}
+	}
+	b.early = nil
+	return all
 }
 
 // work begins what is to be done for a module. The caller holds the lock.
@@ -139,7 +156,11 @@ func (b *Bridge) WorksFor(m Module) bool {
 func (b *Bridge) Join(m Module) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.begin == nil || b.working[m.Name] != nil {
+	switch {
+	case b.early != nil:
+		b.early[m.Name] = &m
+		return
+	case b.begin == nil || b.working[m.Name] != nil:
 		return
 	}
 	b.working[m.Name] = b.begin(m, func() {})
@@ -149,6 +170,9 @@ func (b *Bridge) Join(m Module) {
 // is published meanwhile waits in the bus, and in the module's outbox.
 func (b *Bridge) Leave(ctx context.Context, module string) {
 	b.mu.Lock()
+	if b.early != nil {
+		b.early[module] = nil
+	}
 	w := b.working[module]
 	delete(b.working, module)
 	delete(b.relays, module)

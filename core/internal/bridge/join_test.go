@@ -29,3 +29,20 @@ func TestModulesJoinAndLeave(t *testing.T) {
 		requireIDs(p.t, ids, "2")
 	})
 }
+
+// TestModulesJoinBeforeRun: what joins or leaves before counts as if it had come after.
+func TestModulesJoinBeforeRun(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(p *place) {
+		d := p.daemon()
+		ids := d.receive(wanted)
+		put(p.t, d.db, event("1", ""))
+		shop := Module{Name: "shop"}
+		d.Leave(p.t.Context(), "shop")
+		d.Join(blog)
+		d.run(shop, Module{Name: "blog"})
+		requireIDs(p.t, ids, "1")
+		require.True(p.t, d.WorksFor(blog))
+		require.False(p.t, d.WorksFor(shop))
+	})
+}
