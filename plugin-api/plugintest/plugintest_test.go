@@ -19,9 +19,13 @@ import (
 
 	pluginapi "github.com/platformd/platformd/plugin-api"
 	"github.com/platformd/platformd/plugin-api/plugintest"
+	"github.com/platformd/platformd/plugin-api/plugintest/echo"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	echo.Describe() // before anything reads the registry
+	goleak.VerifyTestMain(m)
+}
 
 const probeManifest = "testdata/module.yaml"
 

@@ -28,7 +28,6 @@ func startServices(t *testing.T, socket string) (stop func()) {
 
 func TestAModuleDescribesWhatItWasBuiltAgainst(t *testing.T) {
 	t.Parallel()
-	echo.Describe()
 	server, err := pluginapi.NewServer(pluginapi.Module{}, hclog.NewNullLogger(), nil)
 	require.NoError(t, err)
 	describe := func(services ...string) (paths []string) {

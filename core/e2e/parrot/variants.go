@@ -38,6 +38,7 @@ func (p *parrot) services(variant string) (func(*grpc.Server), error) {
 	ask := &descriptorpb.MethodDescriptorProto{Name: proto.String(echo.Ask), InputType: &empty, OutputType: &text}
 	switch variant {
 	case "":
+		echo.Describe()
 		return func(s *grpc.Server) { echo.Register(s, p.answer) }, nil
 	case older:
 		return p.serving(olderFile, "platformd.echo.v1", "EchoService", []*descriptorpb.MethodDescriptorProto{ask, count})

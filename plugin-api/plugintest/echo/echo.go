@@ -49,7 +49,7 @@ func Register(server *grpc.Server, handler Handler) {
 }
 
 // Describe makes the service known to the registry of descriptors, as importing generated code would. Only the first call does
-// anything.
+// anything; it belongs at the beginning of main or TestMain: protobuf's registry can deadlock if it is added to while it is read.
 func Describe() { describeOnce() }
 
 // describeOnce guards what is the process's own: protobuf's registry.
