@@ -65,8 +65,10 @@ func TestDataG25EightDaemons(t *testing.T) {
 		for i := range daemons {
 			dir := newDir(t, "billing", "blog", "clerk", "scribe")
 			databases.Store(dir, source)
-			daemons[i] = launch(t, dir, options{env: []string{ // together they leave room on a server with 100 connections
-				"PLATFORMD_DATABASE_MAXCONNS=3", "PLATFORMD_DATABASE_MODULEMAXCONNS=1",
+			// Together they leave room on a server with 100 connections: each has two of the core's, one that listens for events, and
+			// for each of four modules its own and, for a moment, that of who looks for its outbox.
+			daemons[i] = launch(t, dir, options{env: []string{
+				"PLATFORMD_DATABASE_MAXCONNS=2", "PLATFORMD_DATABASE_MODULEMAXCONNS=1",
 			}})
 		}
 		for _, p := range daemons {
