@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/core/internal/pgtest"
 )
 
 // clerkSteps are the migrations of clerk and of scribe, in order.
@@ -50,23 +52,24 @@ func (p *platform) requireMigratedOnce(module string) {
 }
 
 // TestDataG25EightDaemons starts eight daemons at once on one empty database, again and again. It runs alone: some forty
-// processes that start at once would make others late that have promised to be in time.
+// processes that start at once would make others late that have promised to be in time. It has a server of its own, because
+// together they may have a hundred connections, which is all that many a server has, and other tests need some too.
 func TestDataG25EightDaemons(t *testing.T) {
-	server(t) // or skip, before anything is reported
+	var cluster pgtest.Cluster
+	cluster.Require(t) // or skip, before anything is reported
+	t.Cleanup(func() { require.NoError(t, cluster.Stop()) })
 	rounds := count(1, 50)
 	var took figures
 	report(t, proof{"G25", "8 daemons started at once on one empty PostgreSQL database", rounds}, func() string {
 		return "all ready: " + took.String()
 	})
 	for range rounds {
-		source := newDatabase(t)
+		source := cluster.Database(t, pgtest.CreateRole)
 		began := time.Now()
 		daemons := make([]*platform, 8)
 		for i := range daemons {
 			dir := newDir(t, "billing", "blog", "clerk", "scribe")
 			databases.Store(dir, source)
-			// Together they leave room on a server with 100 connections: each has two of the core's, one that listens for events, and
-			// for each of four modules its own and, for a moment, that of who looks for its outbox.
 			daemons[i] = launch(t, dir, options{env: []string{
 				"PLATFORMD_DATABASE_MAXCONNS=2", "PLATFORMD_DATABASE_MODULEMAXCONNS=1",
 			}})

@@ -30,6 +30,8 @@ type Deps struct {
 	Admit func(module string, e bus.Event) (bus.Event, error)
 	// OpenOutbox opens the outbox of a module.
 	OpenOutbox func(ctx context.Context, module string) (Outbox, error)
+	// Taken tells, without opening it, whether somebody empties the outbox of a module; nil: nobody knows.
+	Taken func(ctx context.Context, module string) (bool, error)
 	// Metrics gets the counters; nil: nobody counts.
 	Metrics prometheus.Registerer
 	Log     hclog.Logger
@@ -58,6 +60,9 @@ type Subscription struct {
 type Bridge struct {
 	Deps
 	metrics *metrics
+	// looking holds one while a relay finds out whether an outbox is its own to empty: until then each has a connection to a
+	// database which, with many daemons and modules, has few.
+	looking chan struct{}
 
 	declared chan struct{} // closed when the subscriptions of every first module are: nothing may be published before
 
@@ -80,8 +85,11 @@ func New(deps Deps) *Bridge {
 	if deps.Log == nil {
 		deps.Log = hclog.NewNullLogger()
 	}
+	if deps.Taken == nil {
+		deps.Taken = func(context.Context, string) (bool, error) { return false, nil }
+	}
 	return &Bridge{
-		Deps: deps, metrics: newMetrics(deps.Metrics), declared: make(chan struct{}), relays: map[string]*relay{},
+		Deps: deps, metrics: newMetrics(deps.Metrics), looking: make(chan struct{}, 1), declared: make(chan struct{}), relays: map[string]*relay{},
 		working: map[string]*work{}, early: map[string]*Module{},
 	}
 }
@@ -184,6 +192,16 @@ func (b *Bridge) Leave(ctx context.Context, module string) {
 	select {
 	case <-w.ended:
 	case <-ctx.Done():
+	}
+}
+
+// look waits until no other relay finds out whether an outbox is free. leave may be called more than once.
+func (b *Bridge) look(ctx context.Context) (leave func(), err error) {
+	select {
+	case b.looking <- struct{}{}:
+		return sync.OnceFunc(func() { <-b.looking }), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }
 

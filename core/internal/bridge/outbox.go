@@ -21,6 +21,12 @@ import (
 // then its events wait, and nobody else's.
 const relayLock = "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '#relay', 0))"
 
+// relayTaken asks for that lock from outside of the schema, as the server lists it: the two halves of its number apart.
+const relayTaken = "SELECT EXISTS (SELECT 1 FROM pg_locks, hashtextextended(? || '#relay', 0) AS number " +
+	"WHERE locktype = 'advisory' AND granted AND objsubid = 1 " +
+	"AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) " +
+	"AND classid = ((number >> 32) & 4294967295)::oid AND objid = (number & 4294967295)::oid)"
+
 // databaseOutbox is an Outbox in a database.
 type databaseOutbox struct {
 	db    *gorm.DB // over the one connection that may hold the lock
@@ -44,6 +50,18 @@ func ModuleOutbox(ctx context.Context, s *storage.Storage, module string, log hc
 		return nil, errors.Join(fmt.Errorf("the outbox of %s: %w", module, fs.ErrNotExist), closeAll(ctx))
 	}
 	return open(ctx, db, closeAll)
+}
+
+// Taken tells whether a daemon empties the outbox of a module, without logging in to the module's database. core is the core's.
+// On SQLite there is just one daemon.
+func Taken(ctx context.Context, core *gorm.DB, module string) (taken bool, err error) {
+	if core.Name() == backend.SQLite {
+		return false, nil
+	}
+	if err := core.WithContext(ctx).Raw(relayTaken, module).Scan(&taken).Error; err != nil {
+		return false, fmt.Errorf("ask who empties the outbox of %s: %w", module, err)
+	}
+	return taken, nil
 }
 
 // CoreOutbox opens the platform's own, in the core's database.

@@ -14,12 +14,26 @@ func TestOneDaemonHasAnOutbox(t *testing.T) {
 	p := server(t)
 	one, two := p.open(), p.open()
 	put(t, one, event("1", ""))
+	var schema string
+	require.NoError(t, one.Raw("SELECT current_schema()").Scan(&schema).Error)
+	requireTaken := func(want bool) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			taken, err := Taken(t.Context(), two, schema)
+			return err == nil && taken == want
+		}, patience, 10*time.Millisecond)
+		other, err := Taken(t.Context(), two, schema+"2")
+		require.NoError(t, err)
+		require.False(t, other)
+	}
 	for range 3 {
+		requireTaken(false)
 		first, err := CoreOutbox(t.Context(), one)
 		require.NoError(t, err)
 		_, waiting, err := first.Next(t.Context(), 10)
 		require.NoError(t, err)
 		require.EqualValues(t, 1, waiting)
+		requireTaken(true)
 		second, err := CoreOutbox(t.Context(), two)
 		require.NoError(t, err)
 		rows, waiting, err := second.Next(t.Context(), 10)

@@ -22,8 +22,10 @@ const (
 	// have been killed before.
 	lookAnyway = time.Second
 	// elsewhere is how often a daemon looks whether an outbox that is not there yet is made, or one that another daemon empties is
-	// free: each time it logs in to the module's database, for which PostgreSQL makes a role.
-	elsewhere = 5 * time.Second
+	// free. Every countElsewhere-th time it logs in to the module's database nevertheless, for which PostgreSQL makes a role, and
+	// counts what is in it.
+	elsewhere      = 5 * time.Second
+	countElsewhere = 6
 	// After a batch that was not full a relay waits gatherShare times as long as the batch took, within these bounds: what comes
 	// meanwhile goes together, in one transaction each on the bus and in the module's database, and a busy outbox takes little of
 	// the machine from the requests that fill it. The first event after a rest does not wait.
@@ -81,7 +83,7 @@ func (r *relay) run(ctx context.Context) {
 		err := r.session(ctx, again.well)
 		switch {
 		case errors.Is(err, ErrElsewhere):
-			pause(ctx, elsewhere)
+			r.standBy(ctx)
 			continue
 		case errors.Is(err, fs.ErrNotExist): // the module makes its database when it first starts, and wakes us
 			select {
@@ -97,9 +99,30 @@ func (r *relay) run(ctx context.Context) {
 	}
 }
 
+// standBy returns when the outbox that another daemon empties may be free, or what is in it should be counted again.
+func (r *relay) standBy(ctx context.Context) {
+	for range countElsewhere {
+		if !pause(ctx, elsewhere) || !r.taken(ctx) {
+			return
+		}
+	}
+}
+
+func (r *relay) taken(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, outboxWait)
+	defer cancel()
+	taken, err := r.bridge.Taken(ctx, r.module)
+	return err == nil && taken
+}
+
 // session works with one opened outbox until something fails; well is called after whatever went well.
 func (r *relay) session(ctx context.Context, well func()) (err error) {
-	box, err := r.bridge.OpenOutbox(ctx, r.module)
+	leave, err := r.bridge.look(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	box, err := r.open(ctx)
 	if err != nil {
 		return fmt.Errorf("open the outbox: %w", err)
 	}
@@ -112,7 +135,12 @@ func (r *relay) session(ctx context.Context, well func()) (err error) {
 	defer look.Stop()
 	for {
 		began := time.Now()
-		n, err := r.batch(ctx, box)
+		events, err := r.next(ctx, box)
+		if err != nil {
+			return err
+		}
+		leave() // it is ours
+		n, err := r.batch(ctx, box, events)
 		if err != nil {
 			return err
 		}
@@ -133,12 +161,17 @@ func (r *relay) session(ctx context.Context, well func()) (err error) {
 	}
 }
 
-// batch publishes the oldest events, once every subscription is declared; before, it just finds out how many there are. What
-// could not be published stays, and so does what is behind it with the same key.
-func (r *relay) batch(ctx context.Context, box Outbox) (n int, err error) {
-	events, err := r.next(ctx, box)
-	if err != nil || len(events) == 0 || !r.bridge.isDeclared() {
-		return 0, err
+func (r *relay) open(ctx context.Context) (Outbox, error) {
+	ctx, cancel := context.WithTimeout(ctx, outboxWait)
+	defer cancel()
+	return r.bridge.OpenOutbox(ctx, r.module)
+}
+
+// batch publishes the oldest events, once every subscription is declared; before, it leaves them. What could not be published
+// stays, and so does what is behind it with the same key.
+func (r *relay) batch(ctx context.Context, box Outbox, events []Outgoing) (n int, err error) {
+	if len(events) == 0 || !r.bridge.isDeclared() {
+		return 0, nil
 	}
 	admitted, refused, err := r.admit(ctx, events)
 	if err != nil {

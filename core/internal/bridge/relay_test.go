@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -288,6 +289,58 @@ func TestTheOutboxIsTakenOver(t *testing.T) {
 	put(t, one.db, event("3", ""))
 	requireIDs(t, got, "3")
 	require.NoError(t, last(opened))
+}
+
+// A daemon has one connection at a time to find out which outboxes are its own to empty; those that are keep theirs.
+func TestOutboxesAreLookedAtOneByOne(t *testing.T) {
+	t.Parallel()
+	p := server(t)
+	var looking, most, looked atomic.Int32
+	d := p.daemon(func(deps *Deps) {
+		really := deps.OpenOutbox
+		deps.OpenOutbox = func(ctx context.Context, module string) (Outbox, error) {
+			most.Store(max(most.Load(), looking.Add(1)))
+			box, err := really(ctx, module)
+			return &lookedAt{Outbox: box, done: sync.OnceFunc(func() { looking.Add(-1); looked.Add(1) })}, err
+		}
+	})
+	names := []string{"blog", "shop", "desk"}
+	var modules []Module
+	for _, name := range names {
+		modules = append(modules, Module{Name: name, Outbox: true}) // all of one database: one of them empties it
+	}
+	d.run(modules...)
+	require.Eventually(t, func() bool { return looked.Load() >= int32(len(names)) }, patience, time.Millisecond)
+	require.EqualValues(t, 1, most.Load())
+}
+
+// lookedAt is an Outbox that counts as looked at until it has been found free or not.
+type lookedAt struct {
+	Outbox
+	done func()
+}
+
+// Next implements Outbox.
+func (l *lookedAt) Next(ctx context.Context, limit int) ([]Outgoing, int64, error) {
+	events, waiting, err := l.Outbox.Next(ctx, limit)
+	l.done()
+	return events, waiting, err
+}
+
+// Who empties an outbox is asked without opening it; how much is in it is counted now and then.
+func TestStandingBy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		taken, asked := true, 0
+		r := newRelay(New(Deps{Taken: func(context.Context, string) (bool, error) { asked++; return taken, nil }}), "blog")
+		begun := time.Now()
+		r.standBy(t.Context())
+		require.Equal(t, countElsewhere*elsewhere, time.Since(begun))
+		require.Equal(t, countElsewhere, asked)
+		taken, begun = false, time.Now()
+		r.standBy(t.Context())
+		require.Equal(t, elsewhere, time.Since(begun))
+	})
 }
 
 // last is the newest value that is there.

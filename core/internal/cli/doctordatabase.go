@@ -40,15 +40,19 @@ func (p *patient) database(ctx context.Context) []finding {
 
 // connections compares what the server has with what this platform may open; others may use it too.
 func (p *patient) connections(limit int) finding {
-	modules := 0
+	modules, outboxes := 0, 0
 	if found, err := catalog.Scan(catalog.Options{Dir: p.settings.Modules.Dir}); err == nil { // else the check of modules says so
 		for _, mod := range found.Modules {
 			if mod.Manifest.Grants.Database {
 				modules++
 			}
+			if mod.Manifest.Grants.Database && len(mod.Manifest.Events.Publishes) > 0 {
+				outboxes++
+			}
 		}
 	}
-	core, each := p.settings.Database.MaxConns, p.settings.Database.ModuleMaxConns
+	// Besides its pool platformd has one that listens, one that looks for outboxes, and one for each outbox that it empties.
+	core, each := p.settings.Database.MaxConns+2+outboxes, p.settings.Database.ModuleMaxConns
 	wanted := core + modules*each
 	f := finding{Name: "database connections", Result: checkOK, Detail: fmt.Sprintf(
 		"up to %d of the server's %d: %d for platformd, %d for each process of %s",

@@ -37,7 +37,7 @@ func TestDoctorLooksAtPostgreSQL(t *testing.T) {
 	require.Equal(t, ExitOK, r.code, r.err)
 	require.Contains(t, d.check(t, "database").Detail, "may make roles; empty: the first start prepares it")
 	require.Contains(t, d.check(t, "database connections").Detail,
-		"up to 9 of the server's 197: 6 for platformd, 3 for each process of 1 module")
+		"up to 11 of the server's 197: 8 for platformd, 3 for each process of 1 module")
 	require.NotContains(t, r.out+r.err, "password=")
 
 	s, err := storage.Open(t.Context(), storage.Options{DataDir: t.TempDir(), URL: config.SecretURL(url)})

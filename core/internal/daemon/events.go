@@ -41,7 +41,7 @@ func (d *daemon) openBus(ctx context.Context) (err error) {
 	}
 	d.bridge = bridge.New(bridge.Deps{
 		Bus: d.bus, Instances: d.registry, Keep: d.letters.Keep, Admit: d.admit,
-		OpenOutbox: d.openOutbox, Metrics: d.metrics.registry, Log: d.log.Named("events"),
+		OpenOutbox: d.openOutbox, Taken: d.outboxTaken, Metrics: d.metrics.registry, Log: d.log.Named("events"),
 	})
 	if err := outbox.Create(ctx, core); err != nil {
 		return err

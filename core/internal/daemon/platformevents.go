@@ -54,6 +54,13 @@ func (d *daemon) openOutbox(ctx context.Context, module string) (bridge.Outbox, 
 	return bridge.ModuleOutbox(ctx, d.storage, module, d.log.Named("outbox"))
 }
 
+func (d *daemon) outboxTaken(ctx context.Context, module string) (bool, error) {
+	if module == platformName { // whose outbox needs no login to be looked at
+		return false, nil
+	}
+	return bridge.Taken(ctx, d.storage.Core(), module)
+}
+
 // announceModules tells of the modules that become ready until ctx ends.
 func (d *daemon) announceModules(ctx context.Context) error {
 	for {
