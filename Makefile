@@ -43,7 +43,7 @@ bench-authz: ## Compare a check of the authorizer with casbin's, on the same 100
 gobench: ## Run the Go benchmarks of the workspace (BENCH=regexp, BENCHTIME=1s, COUNT=1)
 	@scripts/gobench
 
-soak: ## Prove the guarantees at full counts, with a table (SUITE=supervision|gateway|data|access|events|services|all, FRESH=1)
+soak: ## Prove the guarantees at full counts, with a table (SUITE=supervision|gateway|data|access|events|services|install|all, FRESH=1)
 	@scripts/soak
 
 fuzz: ## Run every fuzz target for FUZZTIME (default 60s) each

@@ -18,6 +18,9 @@ import (
 func layout(listed sums, m *manifest.Manifest, platform string) ([]string, error) {
 	var platforms []string
 	unpacked := newIndex()
+	if err := unpacked.add(ChecksumsFile); err != nil { // where a package is installed, one lies there
+		return nil, err
+	}
 	for _, name := range listed.names() {
 		of, err := platformOfName(name)
 		if err != nil {

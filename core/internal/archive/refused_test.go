@@ -123,6 +123,7 @@ func contentDefects(t *testing.T) map[string]defect {
 		"its place is taken": {of(yaml(""), program, regular("bin/blog", "x")),
 			"duplicate_name", `runtime.executable: "bin/blog" is there twice`},
 		"its place is a folder": {of(yaml(""), program, regular("bin/blog/x", "x")), "duplicate_name", "a file and a folder"},
+		"its place is the list": {of(yaml("runtime: {executable: checksums.txt}\n"), program), "duplicate_name", "checksums.txt"},
 		"its place is odd":      {of(yaml("runtime: {executable: \"bin/bl*g\"}\n"), program), "bad_name", "U+002A"},
 		"no config schema": {of(yaml("config: {schema: config.schema.json}\n"), program),
 			"missing_file", `module.yaml names "config.schema.json"`},
