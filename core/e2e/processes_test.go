@@ -19,17 +19,29 @@ func below(t *testing.T, dir string) (pids []int) {
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
 	require.NoError(t, err)
 	for _, link := range links {
-		target, err := os.Readlink(link) // fails for one that is ending
-		if err != nil || !strings.HasPrefix(target, dir+"/") {
-			continue
-		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
 		require.NoError(t, err)
-		if alive(pid) {
+		if strings.HasPrefix(executableOf(pid), dir+"/") && alive(pid) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
+}
+
+// executableOf is the path that a process's executable was read from; empty for one that is ending. A module is executed from
+// memory, and its first argument says what that was.
+func executableOf(pid int) string {
+	proc := filepath.Join("/proc", strconv.Itoa(pid))
+	path, err := os.Readlink(filepath.Join(proc, "exe"))
+	if err == nil && strings.HasPrefix(path, "/memfd:") {
+		var line []byte
+		line, err = os.ReadFile(filepath.Join(proc, "cmdline"))
+		path, _, _ = strings.Cut(string(line), "\x00")
+	}
+	if err != nil {
+		return ""
+	}
+	return path
 }
 
 // ownBinary puts the daemon into a platform's folder, so that below finds it and nobody else's. A link, not a copy: what has just

@@ -15,11 +15,7 @@ func modeOf() string {
 	if mode, chosen := os.LookupEnv("EVIL_MODE"); chosen {
 		return mode
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return ""
-	}
-	return strings.ReplaceAll(strings.TrimPrefix(filepath.Base(self), "evil_"), "_", "-")
+	return strings.ReplaceAll(strings.TrimPrefix(filepath.Base(os.Args[0]), "evil_"), "_", "-")
 }
 
 // mishandshake is what goes wrong in a handshake that looks almost right, or that never ends.

@@ -6,8 +6,6 @@ package instance
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +38,9 @@ type Launcher struct {
 	sandbox *isolation.Sandbox
 	spawn   chan func()
 	seq     atomic.Uint64
+
+	imagesMu sync.Mutex
+	images   map[string]image // by checksum: see Retain
 }
 
 // NewLauncher prepares runDir (created, or emptied of what an earlier run left, processes included) and the parent thread.
@@ -59,7 +61,7 @@ func NewLauncher(runDir string, log hclog.Logger, sandbox *isolation.Sandbox) (*
 	if err := os.Mkdir(runDir, 0o700); err != nil { // not MkdirAll: nobody may have laid it out for us meanwhile
 		return nil, fmt.Errorf("make the runtime folder: %w", err)
 	}
-	l := &Launcher{runDir: runDir, log: log, sandbox: sandbox, spawn: make(chan func())}
+	l := &Launcher{runDir: runDir, log: log, sandbox: sandbox, spawn: make(chan func()), images: map[string]image{}}
 	go l.parent()
 	return l, nil
 }
@@ -77,7 +79,7 @@ func (l *Launcher) parent() {
 // kernel, so stop the instances first.
 func (l *Launcher) Close() error {
 	close(l.spawn)
-	return os.RemoveAll(l.runDir)
+	return errors.Join(l.Retain(nil), os.RemoveAll(l.runDir))
 }
 
 // onParent runs start on the parent thread and returns its error.
@@ -125,16 +127,11 @@ type Spec struct {
 func (l *Launcher) Launch(ctx context.Context, spec Spec) (*Instance, error) {
 	ctx, cancel := context.WithTimeout(ctx, spec.Timeout)
 	defer cancel()
-	binary, sum, err := l.binary(spec)
-	if err != nil {
-		return nil, &HostError{Err: err}
-	}
-	spec.Executable = binary
 	dir, err := l.newDir()
 	if err != nil {
 		return nil, &HostError{Err: err}
 	}
-	inst := &Instance{spec: spec, dir: dir, log: l.log.With("module", spec.Name), sha256: sum, drained: make(chan struct{})}
+	inst := &Instance{spec: spec, dir: dir, log: l.log.With("module", spec.Name), drained: make(chan struct{})}
 	if inst.proc, err = l.prepare(inst); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -148,28 +145,31 @@ func (l *Launcher) Launch(ctx context.Context, spec Spec) (*Instance, error) {
 }
 
 // prepare makes what the process needs before it starts, in the instance's folder.
-func (l *Launcher) prepare(inst *Instance) (*process, error) {
+func (l *Launcher) prepare(inst *Instance) (_ *process, err error) {
+	image, err := l.image(inst.spec)
+	if err != nil {
+		return nil, &HostError{Err: err}
+	}
+	inst.sha256 = image.sum
 	if inst.spec.Calls != nil {
-		var err error
 		if inst.calls, err = listenCalls(inst.dir); err != nil {
-			return nil, &HostError{Err: err}
+			return nil, errors.Join(&HostError{Err: err}, image.close())
 		}
 	}
-	cell, err := l.cell(inst.spec, inst.dir, nil)
+	cell, err := l.cell(inst.spec, isolation.Spec{Runtime: inst.dir, Image: image.file})
 	if err != nil && inst.calls != nil {
 		err = errors.Join(err, inst.calls.Close())
 	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, image.close())
 	}
 	return newProcess(l, inst.spec, cell, inst.dir), nil
 }
 
-// cell makes what surrounds the process; own are as in isolation.Spec.
-func (l *Launcher) cell(spec Spec, dir string, own []string) (*isolation.Cell, error) {
-	confined := isolation.Spec{
-		Name: spec.Name, Executable: spec.Executable, Own: own, Dir: spec.Dir, Runtime: dir, Data: spec.Data, Limits: spec.Limits,
-	}
+// cell makes what surrounds the process. What confined does not say is as in the module's spec.
+func (l *Launcher) cell(spec Spec, confined isolation.Spec) (*isolation.Cell, error) {
+	confined.Name, confined.Executable, confined.Limits = spec.Name, spec.Executable, spec.Limits
+	confined.Dir, confined.Data = spec.Dir, spec.Data
 	if l.sandbox == nil {
 		return isolation.Open(confined), nil
 	}
@@ -192,17 +192,4 @@ func explain(ctx context.Context, proc *process, err error) error {
 		return fmt.Errorf("handshake: %w", seen)
 	}
 	return fmt.Errorf("handshake: %w", err)
-}
-
-func checksum(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("read the executable: %w", err)
-	}
-	defer f.Close()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, f); err != nil {
-		return "", fmt.Errorf("read the executable: %w", err)
-	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
 }

@@ -31,7 +31,7 @@ func (l *Launcher) RunOwn(ctx context.Context, spec Spec, args []string, input [
 		return nil, &HostError{Err: err}
 	}
 	defer func() { l.tidy("remove the runtime folder", os.RemoveAll(dir)) }()
-	cell, err := l.cell(spec, dir, args)
+	cell, err := l.cell(spec, isolation.Spec{Runtime: dir, Own: args})
 	if err != nil {
 		return nil, &HostError{Err: err}
 	}

@@ -37,7 +37,8 @@ func ownBinary() string { return self }
 
 func (c *Cell) order() order {
 	o := order{
-		Executable: c.spec.Executable, Own: c.spec.Own, Join: c.group.join(), Mounts: c.can.mounts, OpenFiles: c.spec.Limits.OpenFiles,
+		Executable: c.spec.Executable, Image: c.spec.Image != nil, Own: c.spec.Own,
+		Join: c.group.join(), Mounts: c.can.mounts, OpenFiles: c.spec.Limits.OpenFiles,
 	}
 	if c.UID != os.Getuid() {
 		o.User = c.UID
@@ -47,7 +48,7 @@ func (c *Cell) order() order {
 	}
 	if c.can.landlock > 0 {
 		o.Landlock = &fence{
-			Execute: []string{c.spec.Dir, c.spec.Executable}, Write: []string{c.spec.Runtime}, OwnProc: c.can.mounts,
+			Execute: []string{c.spec.Dir}, Write: []string{c.spec.Runtime}, OwnProc: c.can.mounts,
 		}
 		if binary, err := os.Executable(); err == nil && len(c.spec.Own) > 0 {
 			o.Landlock.Execute = append(o.Landlock.Execute, binary)
@@ -62,6 +63,11 @@ func (c *Cell) order() order {
 // Start starts cmd, which Command made, in the cell, and notes it for Sweep. The caller holds the thread whose end is to end
 // the process.
 func (c *Cell) Start(cmd *exec.Cmd) error {
+	started, err := c.handImage(cmd)
+	if err != nil {
+		return err
+	}
+	defer started()
 	if c.group == nil {
 		return cmd.Start()
 	}
@@ -82,6 +88,30 @@ func (c *Cell) Start(cmd *exec.Cmd) error {
 		return err
 	}
 	_ = c.record.started(cmd.Process.Pid) // without it the death signal and the cgroup still end the process
+	return nil
+}
+
+// handImage gives the command the image. The caller calls done when the process has started.
+func (c *Cell) handImage(cmd *exec.Cmd) (done func(), err error) {
+	if c.spec.Image == nil {
+		return func() {}, nil
+	}
+	image := c.image.Swap(nil) // nobody else closes it now, so that its number is not given to another file
+	if image == nil {
+		return nil, errors.New("the cell is closed")
+	}
+	if len(cmd.ExtraFiles) != imageFD-lifelineFD {
+		return nil, errors.Join(errors.New("a command in a cell has one extra file, its lifeline"), image.Close())
+	}
+	cmd.ExtraFiles = append(cmd.ExtraFiles, image)
+	return func() { _ = image.Close() }, nil // it was only read
+}
+
+// closeImage closes the image of a process that is not to start any more.
+func (c *Cell) closeImage() error {
+	if image := c.image.Swap(nil); image != nil {
+		return image.Close()
+	}
 	return nil
 }
 
@@ -113,10 +143,11 @@ func (c *Cell) Explain(reason string) string {
 // harmless.
 func (c *Cell) Close() error {
 	c.closed.Do(func() {
+		c.err = c.closeImage()
 		if c.group == nil {
 			return
 		}
-		c.err = c.group.remove()
+		c.err = errors.Join(c.err, c.group.remove())
 		if err := os.Remove(c.record.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			c.err = errors.Join(c.err, err)
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +18,9 @@ const helperName = "__exec"
 // lifelineFD is the descriptor of the pipe that tells the process that the core is gone.
 const lifelineFD = 3
 
+// imageFD is the descriptor of Spec.Image in the process. It stays open, since an interpreter, if the image is for one, opens it.
+const imageFD = 4
+
 // exitHelper is the status of a helper that could not do what it was told; the reason is on standard error.
 const exitHelper = 125
 
@@ -25,8 +29,9 @@ const exitHelper = 125
 type order struct {
 	Probe      bool     `json:"probe,omitempty"` // do everything, then end instead of executing
 	Executable string   `json:"executable,omitempty"`
-	Own        []string `json:"own,omitempty"`  // arguments for our own binary, which takes the executable's place
-	Join       []string `json:"join,omitempty"` // cgroup.procs files
+	Image      bool     `json:"image,omitempty"` // execute what the descriptor imageFD is, and name it as above
+	Own        []string `json:"own,omitempty"`   // arguments for our own binary, which takes the executable's place
+	Join       []string `json:"join,omitempty"`  // cgroup.procs files
 	Mounts     bool     `json:"mounts,omitempty"`
 	Landlock   *fence   `json:"landlock,omitempty"`
 	User       int      `json:"user,omitempty"` // 0 = the core's
@@ -68,8 +73,30 @@ func (o *order) carryOut() error {
 		err := syscall.Exec(self, append([]string{os.Args[0]}, o.Own...), os.Environ())
 		return fmt.Errorf("execute platformd: %w (fix: let every user execute its binary)", err)
 	}
-	err := syscall.Exec(o.Executable, []string{o.Executable}, os.Environ())
+	argv := []string{o.Executable}
+	var err error
+	if o.Image {
+		err = executeImage(argv, os.Environ())
+	} else {
+		err = syscall.Exec(o.Executable, argv, os.Environ())
+	}
 	return fmt.Errorf("execute %s: %w", o.Executable, err)
+}
+
+// executeImage is execveat(2) of the descriptor itself: newer kernels then name the process after the image, and not "4".
+func executeImage(argv, env []string) error {
+	args, err := syscall.SlicePtrFromStrings(argv)
+	if err != nil {
+		return err
+	}
+	vars, err := syscall.SlicePtrFromStrings(env)
+	if err != nil {
+		return err
+	}
+	var empty byte // a path of no characters
+	_, _, errno := syscall.RawSyscall6(unix.SYS_EXECVEAT, imageFD, uintptr(unsafe.Pointer(&empty)),
+		uintptr(unsafe.Pointer(&args[0])), uintptr(unsafe.Pointer(&vars[0])), unix.AT_EMPTY_PATH, 0)
+	return errno
 }
 
 // join comes first, so that everything the process ever uses is counted.

@@ -7,6 +7,7 @@ package isolation
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 )
 
@@ -52,6 +53,9 @@ type Limits struct {
 type Spec struct {
 	Name       string // of letters, digits and "_"; processes of one name share a user
 	Executable string
+	// Image is what to execute in the place of what lies at Executable, which only names it then; nil = that itself. The cell
+	// closes it.
+	Image *os.File
 	// Own are arguments with which our own binary is run in the place of Executable: what is the platform's to do, and still
 	// must not reach further than the module could.
 	Own     []string

@@ -38,6 +38,12 @@ func NewSandbox(*Host, string) (*Sandbox, error) { return &Sandbox{}, nil }
 // Sweep finds nothing to end: a process ends itself when its lifeline does.
 func (*Sandbox) Sweep(string) error { return nil }
 
+// Forget has nothing to give back.
+func (*Sandbox) Forget(string) error { return nil }
+
+// User finds none.
+func (*Sandbox) User(string) (int, bool) { return 0, false }
+
 // Close has nothing to release.
 func (*Sandbox) Close() error { return nil }
 
@@ -52,7 +58,7 @@ func (*Sandbox) Cell(spec Spec) (*Cell, error) { return Open(spec), nil }
 
 type walls struct{}
 
-// Start starts cmd.
+// Start starts cmd. There are no images here.
 func (*Cell) Start(cmd *exec.Cmd) error { return cmd.Start() }
 
 // helper is nil: the executable is run directly.

@@ -72,6 +72,25 @@ func (s *Sandbox) Close() error {
 	return removeGroups(dirs)
 }
 
+// Forget gives back the user of a name. None of its processes may run, and no file of that user's be left.
+func (s *Sandbox) Forget(name string) error {
+	if s.users == nil {
+		return nil
+	}
+	return s.users.forget(name)
+}
+
+// User is the number that a name has; false if it has none.
+func (s *Sandbox) User(name string) (uid int, found bool) {
+	if s.users == nil {
+		return 0, false
+	}
+	s.users.mu.Lock()
+	defer s.users.mu.Unlock()
+	uid, found = s.users.given[name]
+	return uid, found
+}
+
 // Level is the best that a process gets in this sandbox: less than the host's if other users cannot come to the data folder.
 func (s *Sandbox) Level() Level {
 	if s.host.Level() == Full && s.shared != "" {
@@ -108,7 +127,7 @@ func (s *Sandbox) sharedUser(spec Spec) string {
 	return ""
 }
 
-// Cell makes a cell: folders are handed to the process's user, cgroups are made. The caller closes it.
+// Cell makes a cell: folders are handed to the process's user, cgroups are made. The caller closes it, and on an error the image.
 func (s *Sandbox) Cell(spec Spec) (*Cell, error) {
 	for _, path := range []*string{&spec.Executable, &spec.Dir, &spec.Runtime} {
 		absolute, err := filepath.Abs(*path) // the helper is in the folder already when it puts up the fence
@@ -117,7 +136,7 @@ func (s *Sandbox) Cell(spec Spec) (*Cell, error) {
 		}
 		*path = absolute
 	}
-	c := &Cell{spec: spec, UID: os.Getuid()}
+	c := Open(spec)
 	c.can = s.host.can
 	c.Level, c.Notes = s.Assess(spec)
 	if s.users != nil && len(c.Notes) == 0 {

@@ -59,9 +59,15 @@ func sandbox(t *testing.T, change func(*abilities)) (*Sandbox, string) {
 // start runs a shell script in a cell.
 func start(t *testing.T, s *Sandbox, dir, script string) (*Cell, *exec.Cmd, *bufio.Reader) {
 	t.Helper()
-	runtime := filepath.Join(dir, "run", "1")
-	require.NoError(t, os.Mkdir(runtime, 0o700))
-	cell, err := s.Cell(Spec{Name: "shell", Executable: "/bin/sh", Dir: "/usr/bin", Runtime: runtime, Limits: Limits{PIDs: 100}})
+	return startIn(t, s, Spec{Dir: "/usr/bin", Runtime: filepath.Join(dir, "run", "1")}, script)
+}
+
+// startIn does so with the spec's folders.
+func startIn(t *testing.T, s *Sandbox, spec Spec, script string) (*Cell, *exec.Cmd, *bufio.Reader) {
+	t.Helper()
+	require.NoError(t, os.Mkdir(spec.Runtime, 0o700))
+	spec.Name, spec.Executable, spec.Limits = "shell", "/bin/sh", Limits{PIDs: 100}
+	cell, err := s.Cell(spec)
 	require.NoError(t, err)
 	cmd := cell.Command()
 	stdin, err := cmd.StdinPipe()

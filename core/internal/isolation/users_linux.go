@@ -107,6 +107,17 @@ func (u *users) of(name string) (int, error) {
 	return 0, errors.New("every free user id is taken (fix: remove modules)")
 }
 
+// forget gives a number back, once nothing of it is left.
+func (u *users) forget(name string) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, found := u.given[name]; !found {
+		return nil
+	}
+	delete(u.given, name)
+	return u.save()
+}
+
 func (u *users) start(name string) int {
 	hash := fnv.New32a()
 	_, _ = hash.Write([]byte(u.file + "\x00" + name)) // never fails

@@ -49,13 +49,16 @@ type dossiers struct {
 	crashes []Crash // oldest first
 }
 
+// CrashFile is where the crashes of a module are kept below CrashDir.
+func CrashFile(dir, module string) string { return filepath.Join(dir, module+".json") }
+
 // openDossiers reads what an earlier run left; a file that cannot be read is said, and begun anew.
 func openDossiers(dir, module string, log hclog.Logger) *dossiers {
 	d := &dossiers{log: log}
 	if dir == "" {
 		return d
 	}
-	d.file = filepath.Join(dir, module+".json")
+	d.file = CrashFile(dir, module)
 	content, err := os.ReadFile(d.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return d
