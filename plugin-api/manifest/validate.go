@@ -98,12 +98,13 @@ func checkName(errs *Errors, field, name string) {
 	case !nameRule.MatchString(name):
 		errs.add(field, "bad_name", fmt.Sprintf("%+q is not a module name", name),
 			"use 2 to 41 of a-z, 0-9 and _, beginning with a letter")
-	case isReserved(name):
+	case Reserved(name):
 		errs.add(field, "reserved_name", fmt.Sprintf("the name %q is reserved", name), "choose another name")
 	}
 }
 
-func isReserved(name string) bool {
+// Reserved tells whether no module may have the name, because it means something to the platform or its databases.
+func Reserved(name string) bool {
 	reserved := []string{"core", "identity", "platform", "platformd", "public", "information_schema"}
 	return slices.Contains(reserved, name) || strings.HasPrefix(name, "pg_")
 }

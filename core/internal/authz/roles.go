@@ -79,14 +79,7 @@ func (s *Service) DeleteRole(ctx context.Context, name string) error {
 }
 
 // byDefault is a module whose manifest names the role, or "".
-func (s *Service) byDefault(role string) string {
-	for _, p := range s.Registry.All() {
-		if slices.Contains(p.Roles, role) {
-			return p.Module
-		}
-	}
-	return ""
-}
+func (s *Service) byDefault(role string) string { return s.namedBy(role, "") }
 
 func (s *Service) noRole(tx *gorm.DB, name string) error {
 	var names []string
@@ -111,7 +104,7 @@ func (s *Service) haveRole(tx *gorm.DB, name string) error {
 	if module == "" {
 		return s.noRole(tx, name)
 	}
-	return tx.Create(&roleRow{Name: name, Description: "From the manifest of " + module, CreatedAt: tx.NowFunc()}).Error
+	return tx.Create(&roleRow{Name: name, Description: fromManifest(module), CreatedAt: tx.NowFunc()}).Error
 }
 
 // Grant gives a role permissions. A pattern that covers nothing now is refused, with the nearest that does; see

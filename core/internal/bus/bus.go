@@ -54,6 +54,15 @@ type Bus interface {
 	// the bus when keep has returned nil, and comes again, with the same ID, when keep returned an error or its daemon was killed.
 	DeadLetters(ctx context.Context, keep func(context.Context, DeadLetter) error) error
 
+	// Peek shows the deliveries that wait in a module's subscriptions, and takes none of them; it does not see those that a consumer
+	// has. It lasts as long as there are more. An error of see ends it, and is returned. Where nothing consumes an ordered
+	// subscription meanwhile, its order stays.
+	Peek(ctx context.Context, module string, see func(subscription string, e Event) error) error
+
+	// Forget removes all that the bus has of a module: its subscriptions, also those of earlier versions, their deliveries, and its
+	// dead letters that have not been handed over. What nobody has of it is no error.
+	Forget(ctx context.Context, module string) error
+
 	// Pending tells how many deliveries of each declared subscription are not finished, by Subscription.ID.
 	Pending(ctx context.Context) (map[string]Backlog, error)
 

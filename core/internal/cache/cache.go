@@ -80,6 +80,7 @@ type Options struct {
 type store interface {
 	module(name string, quota int64) Cache
 	purge(ctx context.Context, module string) error
+	usage(ctx context.Context, module string) (Usage, error)
 	ping(ctx context.Context) error
 	close() error
 	name() string
@@ -129,6 +130,17 @@ func (s *Service) Purge(ctx context.Context, module string) error {
 		return ErrClosed
 	}
 	return s.store.purge(ctx, module)
+}
+
+// Usage is what a module keeps at the moment, as its quota counts it.
+type Usage struct{ Keys, Bytes int64 }
+
+// Usage tells how much a module keeps. What has ended a moment ago may count.
+func (s *Service) Usage(ctx context.Context, module string) (Usage, error) {
+	if s.closed.Load() {
+		return Usage{}, ErrClosed
+	}
+	return s.store.usage(ctx, module)
 }
 
 // Close ends the connections to Redis, or forgets all that is in this process. Whatever is called afterwards returns ErrClosed.

@@ -51,6 +51,16 @@ func (l *local) purge(_ context.Context, name string) error {
 	return nil
 }
 
+func (l *local) usage(_ context.Context, name string) (u Usage, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if m, ok := l.modules[name]; ok {
+		m.values.CleanUp()
+		u = Usage{Keys: int64(m.values.EstimatedSize()), Bytes: int64(m.values.WeightedSize())} //nolint:gosec // bounded by a quota
+	}
+	return u, nil
+}
+
 func (l *local) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

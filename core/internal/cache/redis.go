@@ -98,6 +98,21 @@ func (s *shared) purge(ctx context.Context, module string) error {
 	}
 }
 
+// usage reads the book in which the sizes stand: under each key, and their sum under the empty one.
+func (s *shared) usage(ctx context.Context, module string) (u Usage, err error) {
+	book := s.prefix + url.QueryEscape(module) + ":sizes"
+	err = s.do(ctx, func(ctx context.Context) error {
+		n, err := s.client.HLen(ctx, book).Result()
+		if err != nil || n == 0 {
+			return err
+		}
+		u.Keys = n - 1
+		u.Bytes, err = s.client.HGet(ctx, book, "").Int64()
+		return err
+	})
+	return u, err
+}
+
 // do runs an operation within bounds, if the server seems to be there.
 func (s *shared) do(ctx context.Context, operation func(context.Context) error) error {
 	if err := s.breaker.allow(); err != nil {

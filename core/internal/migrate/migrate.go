@@ -139,18 +139,15 @@ func upwards(pending []ledger.Declared) []Step {
 }
 
 // alone does work as the only one who migrates the module, with access to change its tables.
-func (g *Migrator) alone(ctx context.Context, m Module, progress func(Event), work func(context.Context, run) error) (err error) {
-	ctx, release, err := g.locks.acquire(ctx, m.Name)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, release()) }()
-	login, err := g.storage.Login(ctx, m.Name, storage.Owner)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeLogin(ctx, login)) }()
-	return work(ctx, run{Migrator: g, module: m, database: login.Database, progress: progress})
+func (g *Migrator) alone(ctx context.Context, m Module, progress func(Event), work func(context.Context, run) error) error {
+	return g.Hold(ctx, m.Name, func(ctx context.Context) (err error) {
+		login, err := g.storage.Login(ctx, m.Name, storage.Owner)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, closeLogin(ctx, login)) }()
+		return work(ctx, run{Migrator: g, module: m, database: login.Database, progress: progress})
+	})
 }
 
 // closeTimeout bounds the end of a migration's login: what is left of it is taken back later.

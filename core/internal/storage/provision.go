@@ -19,7 +19,11 @@ func (s *server) provide(ctx context.Context, module string) error {
 	done := s.provisioned[module]
 	s.mu.Unlock()
 	if done {
-		return nil
+		var there int64 // another daemon may have removed it
+		err := s.db.WithContext(ctx).Model(&provision{}).Where("module = ?", module).Count(&there).Error
+		if err != nil || there > 0 {
+			return err
+		}
 	}
 	if err := s.transaction(ctx, func(tx *gorm.DB) error { return s.provision(tx, module) }); err != nil {
 		return fmt.Errorf("make the module's schema: %w", err)

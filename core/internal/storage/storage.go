@@ -86,6 +86,8 @@ type kind interface {
 	folder(module string) string
 	ledger(ctx context.Context, module string) ([]ledger.Row, error)
 	statements(ctx context.Context, module, id string) ([]string, error)
+	inspect(ctx context.Context, module string) ([]Part, error)
+	remove(ctx context.Context, module string) error
 	daemonID() string
 	installationID() (string, error)
 	login(ctx context.Context, module string, access Access) (*Login, error)

@@ -27,7 +27,9 @@ const patience = 60 * time.Second
 // Run tests a bus.
 func Run(t *testing.T, s Suite) {
 	t.Helper()
-	groups := []map[string]func(*place){publishing(), consuming(), failing(), ordering(), declaring(), watching(), ending()}
+	groups := []map[string]func(*place){
+		publishing(), consuming(), failing(), ordering(), declaring(), watching(), ending(), forgetting(),
+	}
 	for _, group := range groups {
 		for name, test := range group {
 			t.Run(name, func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/platformd/platformd/core/internal/bus"
 	"github.com/platformd/platformd/core/internal/storage"
+	"github.com/platformd/platformd/plugin-api/event"
 )
 
 const (
@@ -77,6 +78,8 @@ type Filter struct {
 	Module       string // whose subscriptions
 	Type         string // of the event
 	Reason       string
+	// Owner is a module of whose subscriptions they are, or out of whose outbox they were refused.
+	Owner string
 }
 
 // Store is safe for concurrent use, also by several daemons.
@@ -232,6 +235,9 @@ func (f Filter) in(db *gorm.DB) *gorm.DB {
 		if value != "" {
 			db = db.Where(column+" = ?", value)
 		}
+	}
+	if f.Owner != "" {
+		db = db.Where("module = ? OR module = '' AND source = ?", f.Owner, event.SourceOf(f.Owner))
 	}
 	return db
 }

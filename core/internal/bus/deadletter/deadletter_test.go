@@ -197,3 +197,23 @@ func TestRetryGoesOn(t *testing.T) {
 		require.EqualValues(t, 2*page, left, "they stay")
 	})
 }
+
+func TestWhatIsAModules(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s *Store) {
+		fill(t, s, 4) // two of notify, two of billing, all about the blog's events
+		refused := letter(4)
+		refused.Subscription = ""
+		require.NoError(t, s.Keep(t.Context(), refused))
+		for module, want := range map[string]int64{"blog": 1, "notify": 2, "absent": 0} {
+			for _, n := range []int64{want, 0} {
+				count, err := s.Purge(t.Context(), Filter{Owner: module})
+				require.NoError(t, err)
+				require.Equal(t, n, count, module)
+			}
+		}
+		count, err := s.Count(t.Context(), Filter{})
+		require.NoError(t, err)
+		require.EqualValues(t, 2, count)
+	})
+}

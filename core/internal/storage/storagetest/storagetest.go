@@ -39,6 +39,7 @@ func Run(t *testing.T, b Backend) {
 		"eight open an empty database":       b.eight,
 		"eight log in at once":               b.eightLogins,
 		"steps of the core run once":         b.steps,
+		"what a module has goes":             b.goes,
 		"a login ends":                       b.ends,
 		"run takes back what is left":        b.takesBack,
 		"a cancelled open":                   b.cancelled,
