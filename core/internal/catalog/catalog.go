@@ -27,6 +27,10 @@ type Options struct {
 	Dir string
 	// PlatformVersion is compared with each manifest's requires.platform; empty = not compared.
 	PlatformVersion string
+	// Installed are the modules that came as packages.
+	Installed []Installed
+	// RequireSigned refuses all folders: nobody can have signed them.
+	RequireSigned bool
 }
 
 // Catalog is the modules that are installed. Its methods may be called concurrently, except Refuse.
@@ -58,6 +62,10 @@ type Module struct {
 	ConfigSchema []byte
 	// Publishing judges the events that the module publishes.
 	Publishing *guard.Publishing
+	// Packaged tells that it came as a package, and Pending which of the grants that it asks for (see Asks) the operator has not
+	// approved of: Manifest is without them.
+	Packaged bool
+	Pending  []string
 	// After names the modules that start before this one, sorted: the required ones, and those of the optional ones that
 	// are there, fit, and do not wait for this one in turn.
 	After []string
@@ -81,26 +89,37 @@ type Problem struct {
 // without a module.yaml are none of its business.
 func Scan(o Options) (*Catalog, error) {
 	c := &Catalog{platform: o.PlatformVersion}
-	entries, err := os.ReadDir(o.Dir)
+	found, err := folders(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if o.RequireSigned {
+		refuseUnsigned(found)
+	}
+	c.admit(withInstalled(found, o.Installed))
+	c.plan()
+	return c, nil
+}
+
+// folders looks into the folder with the modules.
+func folders(dir string) (found []*candidate, err error) {
+	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
+		return nil, nil
 	}
 	if err != nil {
-		return nil, unusable(o.Dir, err)
+		return nil, unusable(dir, err)
 	}
-	root, err := realPath(o.Dir)
+	root, err := realPath(dir)
 	if err != nil {
-		return nil, unusable(o.Dir, err)
+		return nil, unusable(dir, err)
 	}
-	var found []*candidate
 	for _, entry := range entries {
-		if next := look(root, filepath.Join(o.Dir, entry.Name())); next != nil {
+		if next := look(root, filepath.Join(dir, entry.Name())); next != nil {
 			found = append(found, next)
 		}
 	}
-	c.admit(found)
-	c.plan()
-	return c, nil
+	return found, nil
 }
 
 func unusable(dir string, err error) error {
@@ -151,8 +170,9 @@ func (c *Catalog) nodes() map[string]*node {
 		n := &node{name: m.Manifest.Name, version: m.Manifest.Version,
 			requires: m.Manifest.Requires.Modules, optional: m.Manifest.Requires.Optional,
 			provides: m.Manifest.Services.Provides, consumes: m.Manifest.Services.Consumed()}
+		n.unfit = m.waits()
 		if c.platform != "" {
-			n.unfit = m.Manifest.SupportsPlatform(c.platform)
+			n.unfit = errors.Join(n.unfit, m.Manifest.SupportsPlatform(c.platform))
 		}
 		nodes[n.name] = n
 	}

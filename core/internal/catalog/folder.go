@@ -21,6 +21,8 @@ type candidate struct {
 	real string // without symbolic links
 	m    *manifest.Manifest
 	err  error
+
+	installed *Installed // nil for a folder among the modules
 }
 
 // look returns nil for what is no module's folder. root is the real path of the folder with the modules.
@@ -92,12 +94,16 @@ func (c *candidate) module(claimants []string) (*Module, error) {
 	if len(claimants) > 1 {
 		return nil, contested(c.name, claimants)
 	}
-	if folder := filepath.Base(c.dir); folder != c.name {
+	if folder := filepath.Base(c.dir); c.installed == nil && folder != c.name {
 		return nil, &Error{Code: "name_mismatch",
 			Message: fmt.Sprintf("%s: the name is %q, but the folder is %q", filepath.Join(c.dir, manifestFile), c.name, folder),
 			Fix:     fmt.Sprintf("rename the folder to %s, or the module to %s", c.name, folder)}
 	}
 	m := &Module{Manifest: c.m, Dir: c.dir}
+	if c.installed != nil {
+		m.Packaged = true
+		m.withhold(c.installed.Pending)
+	}
 	executableErr := m.takeExecutable(c.real)
 	configErr := m.takeConfigSchema(c.real)
 	eventsErr := m.takeEventSchemas(c.real)
@@ -114,5 +120,6 @@ func (c *candidate) module(claimants []string) (*Module, error) {
 func contested(name string, claimants []string) *Error {
 	return &Error{Code: "name_taken",
 		Message: fmt.Sprintf("%d folders claim the name %s: %s", len(claimants), name, strings.Join(claimants, ", ")),
-		Fix:     "keep one of them, and move the others out of the modules folder or give them names of their own"}
+		Fix: "keep one of them, and move the others out of the modules folder or give them names of their own; " +
+			"one that is installed is removed with platformd uninstall " + name}
 }

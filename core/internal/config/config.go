@@ -12,8 +12,8 @@ import (
 )
 
 // Config is the whole configuration. The json tags are the keys of config.yaml, the env tags the last part of the
-// variable that overrides a key, and the validate tags its rules. "later" marks a key whose capability platformd does not
-// have yet. A Config that Load returned is valid; treat it as read-only.
+// variable that overrides a key, and the validate tags its rules. A Config that Load returned is valid; treat it as
+// read-only.
 type Config struct {
 	Server     Server     `json:"server" envPrefix:"SERVER_"`
 	Data       Data       `json:"data" envPrefix:"DATA_"`
@@ -63,7 +63,7 @@ type Data struct {
 // Modules is the section modules.
 type Modules struct {
 	Dir           string `json:"dir" env:"DIR" validate:"required"`
-	RequireSigned bool   `json:"requireSigned" env:"REQUIRESIGNED" validate:"later"`
+	RequireSigned bool   `json:"requireSigned" env:"REQUIRESIGNED"`
 	// Overrides is by module name. A name need not belong to a module that is there.
 	Overrides map[string]Override `json:"overrides" env:"OVERRIDES" validate:"dive,keys,module_name,endkeys"`
 }

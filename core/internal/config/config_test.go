@@ -250,7 +250,7 @@ func TestSchema(t *testing.T) {
 
 	for _, bad := range []string{`{"servr": {}}`, `{"server": {"holdTimeout": 5}}`, `{"server": {"holdTimeout": "5"}}`,
 		`{"log": {"level": "loud"}}`, `{"database": {"isolation": "none"}}`, `{"database": {"url": "mysql://h/d"}}`,
-		`{"database": {"maxConns": 0}}`, `{"modules": {"requireSigned": true}}`, `{"modules": {"overrides": {"Blog": {}}}}`,
+		`{"database": {"maxConns": 0}}`, `{"modules": {"requireSigned": "yes"}}`, `{"modules": {"overrides": {"Blog": {}}}}`,
 		`{"modules": {"overrides": {"blog": {"confg": {}}}}}`, `{"modules": {"overrides": {"blog": {"limits": {"pids": 1}}}}}`,
 		`{"cache": {"url": "http://h"}}`, `{"audit": {"retention": 5}}`, `{"auth": {"oidc": [{}]}}`, `{"auth": {"oidc": [null]}}`,
 		`{"auth": {"oidc": [{"name": "a", "url": "https://a"}]}}`,

@@ -206,9 +206,7 @@ func TestBadReferences(t *testing.T) {
 
 func TestNotSupportedYet(t *testing.T) {
 	t.Parallel()
-	checkBadFiles(t, []badFile{
-		{"modules:\n  requireSigned: true", 2, "not_supported_yet", "`modules.requireSigned` is not supported by this platformd yet"},
-	})
+	checkBadFiles(t, []badFile{})
 }
 
 func TestDatabaseURL(t *testing.T) {

@@ -121,13 +121,6 @@ func (r refiner) rules(s *jsonschema.Schema, tags string, v reflect.Value) error
 			} else {
 				s.Maximum = &limit
 			}
-		case "later":
-			text, err := toJSON(v)
-			if err != nil {
-				return err
-			}
-			s.Description += " Not supported by this platformd yet."
-			s.Enum = []any{json.RawMessage(text)}
 		}
 	}
 	return nil

@@ -27,9 +27,6 @@ func check(c *Config, from origins) error {
 			return fmt.Errorf("register the rule %s: %w", tag, err)
 		}
 	}
-	if err := v.RegisterValidation("later", isStillDefault); err != nil {
-		return fmt.Errorf("register the rule later: %w", err)
-	}
 	err := v.Struct(c)
 	var fields validator.ValidationErrors
 	if err != nil && !errors.As(err, &fields) {
@@ -60,18 +57,6 @@ func checkPair(t TLS, from origins) Errors {
 	return nil
 }
 
-// isStillDefault is the rule of keys whose capability comes later. Its parameter is the default of a text.
-func isStillDefault(fl validator.FieldLevel) bool {
-	switch field := fl.Field(); field.Kind() {
-	case reflect.String:
-		return field.String() == fl.Param()
-	case reflect.Slice, reflect.Map:
-		return field.Len() == 0
-	default:
-		return field.IsZero()
-	}
-}
-
 // explain says what a broken rule means.
 func explain(field validator.FieldError, custom map[string]func(string) *fault) *fault {
 	value := fmt.Sprint(field.Value())
@@ -79,9 +64,6 @@ func explain(field validator.FieldError, custom map[string]func(string) *fault) 
 		value = formatDuration(d)
 	}
 	switch field.Tag() {
-	case "later":
-		return &fault{" is not supported by this platformd yet",
-			"remove it, or use a platformd that supports it", "not_supported_yet"}
 	case "required":
 		return &fault{" must not be empty", "give it a value, or remove it", "no_value"}
 	case "required_with":

@@ -57,6 +57,34 @@ func (p *Provided) Method(name string) (Method, bool) {
 	return m, ok
 }
 
+// FromSets returns what a module says, by descriptor sets (FileDescriptorSet, encoded), that it provides; services that they do
+// not describe are left out.
+func FromSets(services []string, sets [][]byte) (*Provided, error) {
+	var files []*descriptorpb.FileDescriptorProto
+	known := map[string]bool{}
+	for _, encoded := range sets {
+		set := &descriptorpb.FileDescriptorSet{}
+		if err := proto.Unmarshal(encoded, set); err != nil {
+			return nil, fmt.Errorf("a descriptor set cannot be read: %w", err)
+		}
+		for _, file := range set.GetFile() {
+			if !known[file.GetName()] {
+				known[file.GetName()] = true
+				files = append(files, file)
+			}
+		}
+	}
+	linked, err := link(files)
+	if err != nil {
+		return nil, err
+	}
+	described := slices.DeleteFunc(slices.Clone(services), func(name string) bool {
+		_, err := serviceIn(linked, name)
+		return err != nil
+	})
+	return newProvided(described, linked)
+}
+
 func newProvided(names []string, files *protoregistry.Files) (*Provided, error) {
 	p := &Provided{services: map[string]protoreflect.ServiceDescriptor{}, methods: map[string]Method{}}
 	for _, name := range names {
