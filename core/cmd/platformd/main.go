@@ -38,7 +38,7 @@ func run(ctx context.Context, o cli.StartOptions) error {
 	return withExit(daemon.Run(ctx, options))
 }
 
-func offline(ctx context.Context, o cli.StartOptions, work func(context.Context, admin.Migrations) error) error {
+func offline(ctx context.Context, o cli.StartOptions, work func(context.Context, admin.Offline) error) error {
 	options, err := options(o)
 	if err != nil {
 		return err

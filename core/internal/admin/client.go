@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -106,7 +107,9 @@ func (c *Client) Stop(ctx context.Context) (Stopping, error) {
 
 type request struct {
 	method, path string
-	body         any
+	body         any       // sent as JSON
+	stream       io.Reader // sent as it is, if there is no body
+	header       http.Header
 }
 
 // call sends a request and decodes its answer.
@@ -134,7 +137,7 @@ func ask[T any](ctx context.Context, c *Client, req request) (answer T, err erro
 
 // send returns an answer that is not an error; the caller closes its body.
 func (c *Client) send(ctx context.Context, req request) (*http.Response, error) {
-	var body io.Reader
+	body := req.stream
 	if req.body != nil {
 		encoded, err := json.Marshal(req.body)
 		if err != nil {
@@ -146,6 +149,7 @@ func (c *Client) send(ctx context.Context, req request) (*http.Response, error) 
 	if err != nil {
 		return nil, fmt.Errorf("make the request: %w", err)
 	}
+	maps.Copy(r.Header, req.header)
 	resp, err := c.http.Do(r)
 	if err != nil {
 		return nil, unreachable(err)

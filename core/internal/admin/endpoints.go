@@ -35,6 +35,15 @@ type Endpoint struct {
 //	GET    /migrations?module=NAME  {"items": [ModuleMigrations…]}; without a name, of all that have some
 //	GET    /migrations/plan?module=NAME  {"items": [ModulePlan…]}; as above
 //	POST   /modules/{name}/migrations/up|down|redo?steps=N  MigrationEvent, one a line, then how it ended
+//	GET    /packages           {"items": [InstalledPackage…]}; this and the next five on the control socket alone
+//	POST   /packages?allow_unsigned=&replaces=&allow_older=  a package → 201 PackagePlan, which says its id
+//	POST   /packages/plan      PackageChange → PackagePlan
+//	POST   /packages/apply     PackageChange → PackageOutcome, when it is done
+//	DELETE /packages/{id}      204
+//	POST   /modules/{name}/approve  Approval → {"items": [ModuleChange…]}, when it is done
+//	GET    /modules/{name}/data  {"items": [Holding…]}; the module need not be installed
+//	GET    /modules/{name}/data/export  a tar.gz, which is whole if it ends with export.json; on the control socket alone
+//	POST   /modules/{name}/data/purge  PurgeStep, one a line, then how it ended; on the control socket alone
 //	GET    /logs               logs.Entry, one JSON value a line; see LogQuery for the parameters
 //	POST   /stop               202 Stopping
 //	GET    /users?query=&limit=&after=  Page[identity.User]
@@ -80,7 +89,8 @@ type Endpoint struct {
 func Endpoints(deps Deps) []Endpoint { return (&api{deps: deps}).endpoints() }
 
 func (a *api) endpoints() []Endpoint {
-	all := slices.Concat(a.platformEndpoints(), a.userEndpoints(), a.accessEndpoints(), a.credentialEndpoints(), a.eventEndpoints())
+	all := slices.Concat(a.platformEndpoints(), a.packageEndpoints(), a.userEndpoints(), a.accessEndpoints(),
+		a.credentialEndpoints(), a.eventEndpoints())
 	for i := range all {
 		all[i].Serve = a.guarded(all[i])
 	}
@@ -129,8 +139,22 @@ func (a *api) platformEndpoints() []Endpoint {
 		{ID: "migrateUp", Method: post, Path: up + MigrateUp, Permission: run, Serve: a.migrate(MigrateUp), Endless: true},
 		{ID: "migrateDown", Method: post, Path: up + MigrateDown, Permission: run, Serve: a.migrate(MigrateDown), Endless: true},
 		{ID: "migrateRedo", Method: post, Path: up + MigrateRedo, Permission: run, Serve: a.migrate(MigrateRedo), Endless: true},
+		{ID: "listData", Method: get, Path: "/modules/{name}/data", Permission: read, Serve: a.holdings, Endless: true},
+		{ID: "exportData", Method: get, Path: "/modules/{name}/data/export", Serve: a.exportData, Endless: true},
+		{ID: "purgeData", Method: post, Path: "/modules/{name}/data/purge", Serve: a.purgeData, Endless: true},
 		{ID: "readLogs", Method: get, Path: "/logs", Permission: "platform.log.read", Serve: a.logs, Endless: true},
 		{ID: "stopPlatform", Method: post, Path: "/stop", Permission: "platform.system.stop", Serve: a.stop},
+	}
+}
+
+func (a *api) packageEndpoints() []Endpoint {
+	return []Endpoint{
+		{ID: "listPackages", Method: get, Path: "/packages", Serve: a.listPackages},
+		{ID: "stagePackage", Method: post, Path: "/packages", Serve: a.stagePackage, Endless: true},
+		{ID: "planPackage", Method: post, Path: "/packages/plan", Serve: a.planPackageChange, Endless: true},
+		{ID: "applyPackage", Method: post, Path: "/packages/apply", Serve: a.applyPackageChange, Endless: true},
+		{ID: "discardPackage", Method: del, Path: "/packages/{id}", Serve: a.discardPackage},
+		{ID: "approveGrants", Method: post, Path: "/modules/{name}/approve", Serve: a.approveGrants, Endless: true},
 	}
 }
 

@@ -99,7 +99,8 @@ func TestEveryEndpointSaysWhoMayAsk(t *testing.T) {
 		ids[e.ID] = true
 		switch {
 		case e.Permission == "" && e.Access == "":
-			require.Equal(t, "makeSetupLink", e.ID, "the control socket alone serves no other")
+			require.Contains(t, []string{"makeSetupLink", "listPackages", "stagePackage", "planPackage", "applyPackage", "discardPackage",
+				"approveGrants", "exportData", "purgeData"}, e.ID, "the control socket alone serves no other")
 		case e.Access != "":
 			require.Empty(t, e.Permission)
 			require.Equal(t, AccessAuthenticated, e.Access)

@@ -26,8 +26,8 @@ const (
 	maxHeaders   = 64 << 10 // bytes of those of a request
 )
 
-// Deps is what the API shows and acts on. Every field is required. The functions must not block, Order, Reload and
-// Migrations excepted.
+// Deps is what the API shows and acts on. Every field is required. The functions must not block, Order, Reload,
+// Migrations and Data excepted.
 type Deps struct {
 	Info func() Info
 	// Modules returns every module that is known, those that cannot start included, sorted by name.
@@ -40,6 +40,10 @@ type Deps struct {
 	Reload func(ctx context.Context) ([]ModuleChange, error)
 	// Migrations may take as long as the modules.
 	Migrations Migrations
+	// Packages may, too.
+	Packages Packages
+	// Data may take as long as there is data.
+	Data Data
 
 	Users  *identity.Service
 	Auth   *auth.Service

@@ -204,45 +204,24 @@ func steps(r *http.Request) (int, error) {
 	return int(n), nil
 }
 
-// migrate answers line by line, as the steps go. What goes wrong after the first line is a line, too.
+// migrate answers as the steps go.
 func (a *api) migrate(direction string) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		steps, err := steps(r)
 		if err != nil {
 			return err
 		}
-		noDeadline(w)
-		lines, began := json.NewEncoder(w), false
-		say := func(line migrationLine) {
-			if !began {
-				began = true
-				w.Header().Set("Content-Type", "application/x-ndjson")
-			}
-			_ = lines.Encode(line) // who asked may be gone: that ends the request's context
-			_ = http.NewResponseController(w).Flush()
-		}
-		order := MigrationOrder{Direction: direction, Steps: steps}
-		tell := func(e MigrationEvent) { say(migrationLine{MigrationEvent: &e}) }
-		module := r.PathValue("name")
+		order, module := MigrationOrder{Direction: direction, Steps: steps}, r.PathValue("name")
 		c := change{action: "migration." + direction, resource: "module/" + module, details: []string{"steps", strconv.Itoa(steps)}}
-		err = a.perform(r, &c, func(ctx context.Context) error { return a.deps.Migrations.Run(ctx, module, order, tell) })
-		if err != nil && r.Context().Err() != nil {
-			err = problem.New(http.StatusServiceUnavailable, "unavailable",
-				"the platform stops, and the migration with it\nfix: run the command again when it has stopped")
-		}
-		switch {
-		case err == nil:
-			say(migrationLine{Ended: true})
-		case !began:
-			return err
-		default:
-			p, public := problem.FromError(err)
-			if !public {
-				a.deps.Log.Error("a migration failed", "error", err)
+		return a.lines(w, func(say func(any)) error {
+			tell := func(e MigrationEvent) { say(migrationLine{MigrationEvent: &e}) }
+			err := a.perform(r, &c, func(ctx context.Context) error { return a.deps.Migrations.Run(ctx, module, order, tell) })
+			if err != nil && r.Context().Err() != nil {
+				err = problem.New(http.StatusServiceUnavailable, "unavailable",
+					"the platform stops, and the migration with it\nfix: run the command again when it has stopped")
 			}
-			say(migrationLine{Problem: p})
-		}
-		return nil
+			return err
+		})
 	}
 }
 

@@ -89,8 +89,8 @@ func New(deps Deps) *Bridge {
 		deps.Taken = func(context.Context, string) (bool, error) { return false, nil }
 	}
 	return &Bridge{
-		Deps: deps, metrics: newMetrics(deps.Metrics), looking: make(chan struct{}, 1), declared: make(chan struct{}), relays: map[string]*relay{},
-		working: map[string]*work{}, early: map[string]*Module{},
+		Deps: deps, metrics: newMetrics(deps.Metrics), looking: make(chan struct{}, 1), declared: make(chan struct{}),
+		relays: map[string]*relay{}, working: map[string]*work{}, early: map[string]*Module{},
 	}
 }
 

@@ -52,7 +52,7 @@ func (a *app) root() *cobra.Command {
 	}, a.start(), a.stop(), a.reload(), a.status(), a.doctor(), a.logs(), a.version(), a.validate(), a.module(), a.migrate(),
 		a.db(), a.user(), a.role(), a.groupCommand(), a.permission(), a.authz(), a.token(), a.audit(), a.keys(), a.setupLink(),
 		a.events(), a.dlq(), a.newCommand(), a.pack(), a.keygen(), a.sign(), a.trust(), a.verify(),
-		a.configCommand())
+		a.install(), a.upgrade(), a.plan(), a.uninstall(), a.rollback(), a.configCommand())
 	root.SetOut(a.deps.Out)
 	root.SetErr(a.deps.Err)
 	root.SetHelpCommand(help())

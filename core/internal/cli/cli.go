@@ -35,8 +35,8 @@ const (
 type Deps struct {
 	// Run runs the daemon until ctx ends and it has stopped. Its error may carry an exit code (WithExit).
 	Run func(ctx context.Context, opts StartOptions) error
-	// Offline does work on migrations where no daemon runs. Its error may carry an exit code (WithExit).
-	Offline func(ctx context.Context, opts StartOptions, work func(context.Context, admin.Migrations) error) error
+	// Offline does work on migrations, packages and modules' data where no daemon runs. Its error may carry an exit code (WithExit).
+	Offline func(ctx context.Context, opts StartOptions, work func(context.Context, admin.Offline) error) error
 	// Lock keeps daemons away from a data directory until the result is closed. Its error may carry an exit code (WithExit).
 	Lock func(dataDir string) (io.Closer, error)
 	// Probe finds out how far this machine can isolate modules.

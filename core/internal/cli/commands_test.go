@@ -84,9 +84,10 @@ func TestModuleLs(t *testing.T) {
 	r := d.run(t, "module", "ls")
 	require.Equal(t, ExitOK, r.code, r.err)
 	lines := strings.Split(r.out, "\n")
-	require.Regexp(t, `^MODULE +VERSION +STATE +PID +RESTARTS +SINCE +REASON$`, lines[0])
-	require.Regexp(t, `^blog +0\.3\.0 +ready +4712 +1 +\ds +$`, lines[2])
-	require.Regexp(t, `^hello +0\.1\.0 +ready +- +0 +\ds +x{80}…$`, lines[3])
+	require.Regexp(t, `^MODULE +VERSION +STATE +PID +RESTARTS +SINCE +PACKAGE +REASON$`, lines[0])
+	require.Regexp(t, `^billing +0\.2\.0 +ready +4711 +0 +\ds +unsigned +$`, lines[1])
+	require.Regexp(t, `^blog +0\.3\.0 +ready +4712 +1 +\ds +A67C5E224D7C9333, 1 not approved +$`, lines[2])
+	require.Regexp(t, `^hello +0\.1\.0 +ready +- +0 +\ds +- +x{80}…$`, lines[3])
 	require.Len(t, decode[[]admin.Module](t, d.run(t, "module", "ls", "-o", "json").out), 3)
 	d.set(func(d *daemon) { d.modules = nil })
 	require.Equal(t, "[]\n", d.run(t, "module", "ls", "-o", "json").out)
@@ -98,10 +99,13 @@ func TestModuleShow(t *testing.T) {
 	r := d.run(t, "module", "show", "blog")
 	require.Equal(t, ExitOK, r.code, r.err)
 	for _, want := range []string{
-		"blog 0.3.0", "billing ^0.2", "notify >=0.1", "4712", "blog.post.read", "member", "/api/v1/blog/feed", "unsigned",
+		"blog 0.3.0", "billing ^0.2", "notify >=0.1", "4712", "blog.post.read", "member", "/api/v1/blog/feed",
 	} {
 		require.Contains(t, r.out, want)
 	}
+	require.Regexp(t, `(?m)^signature +A67C5E224D7C9333\ngrants +database\n`+
+		`not approved yet +events\.subscribe billing\.plan\.changed\nbefore +0\.2\.9$`, r.out)
+	require.Regexp(t, `(?m)^signature +unsigned$`, d.run(t, "module", "show", "hello").out)
 	d.set(func(d *daemon) {
 		d.modules[1].State, d.modules[1].Instances = "failed", nil
 		d.modules[1].Reason, d.modules[1].Fix = "migrate: line 1\nline 2", "repair it"
@@ -127,6 +131,8 @@ func TestModuleShowJSON(t *testing.T) {
 	}](t, d.run(t, "module", "show", "blog", "-o", "json").out)
 	require.Equal(t, 4712, shown.Instances[0].PID)
 	require.Contains(t, d.run(t, "module", "show", "hello", "-o", "json").out, `"instances": []`)
+	require.Equal(t, "0.2.9", decode[packagedModule](t, d.run(t, "module", "show", "blog", "-o", "json").out).Package.Previous)
+	require.NotContains(t, d.run(t, "module", "show", "hello", "-o", "json").out, `"package"`)
 }
 
 func TestModuleRoutes(t *testing.T) {

@@ -41,6 +41,7 @@ type daemon struct {
 	audit  *audit.Service
 
 	letters *deadletter.Store
+	shelf   *shelf
 
 	mu      sync.Mutex
 	info    admin.Info
@@ -54,7 +55,7 @@ type daemon struct {
 // startDaemon runs one until the test ends or it is told to stop.
 func startDaemon(t *testing.T) *daemon {
 	t.Helper()
-	d := &daemon{dir: t.TempDir(), modules: sampleModules()}
+	d := &daemon{dir: t.TempDir(), modules: sampleModules(), shelf: newShelf()}
 	d.info = admin.Info{
 		Version: "1.2.3", PID: os.Getpid(), StartedAt: time.Now().Add(-3 * time.Minute), URL: "http://127.0.0.1:8080",
 		Listen: "127.0.0.1:8080", DataDir: d.dir, Database: "sqlite", Events: "not used yet", Cache: "not used yet", Ready: true,
@@ -116,7 +117,7 @@ func (d *daemon) deps(ctx context.Context, t *testing.T) admin.Deps {
 		Users:   d.users, Auth: d.tokens, Authz: d.authz, Audit: d.audit,
 		URL:  func() string { return "http://127.0.0.1:8080" },
 		Logs: d.log.Store, Log: d.log.Logger,
-		Migrations: sampleMigrations("running"), Events: d.events(ctx, t),
+		Migrations: sampleMigrations("running"), Packages: d.shelf.orders(), Events: d.events(ctx, t),
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/platformd/platformd/core/internal/catalog"
 	"github.com/platformd/platformd/core/internal/config"
 	"github.com/platformd/platformd/core/internal/isolation"
+	"github.com/platformd/platformd/core/internal/store"
 )
 
 // The results of a check.
@@ -265,16 +266,29 @@ func (p *patient) files(context.Context) []finding {
 	return []finding{f}
 }
 
-func (p *patient) modules(context.Context) []finding {
-	found, err := catalog.Scan(catalog.Options{Dir: p.settings.Modules.Dir})
+// scan reads the modules as a start would.
+func (p *patient) scan(ctx context.Context) (*catalog.Catalog, error) {
+	packages, err := store.Open(p.dataDir)
 	if err != nil {
-		return []finding{{Name: "modules dir", Result: checkFail, Detail: err.Error(),
-			Fix: "set modules.dir to a folder that platformd may read"}}
+		return nil, err
+	}
+	return catalog.Scan(catalog.Options{
+		Dir: p.settings.Modules.Dir, Installed: catalog.Shelf{Store: packages}.Chosen(ctx),
+		RequireSigned: p.settings.Modules.RequireSigned,
+	})
+}
+
+func (p *patient) modules(ctx context.Context) []finding {
+	found, err := p.scan(ctx)
+	if err != nil {
+		what, fix := admin.SplitFix(err.Error())
+		return []finding{{Name: "modules dir", Result: checkFail, Detail: what,
+			Fix: cmp.Or(fix, "set modules.dir to a folder that platformd may read")}}
 	}
 	f := finding{Name: "modules dir", Result: checkOK,
 		Detail: fmt.Sprintf("%s: %s", p.settings.Modules.Dir, count(len(found.Modules), "module"))}
 	if len(found.Modules)+len(found.Problems) == 0 {
-		f.Result, f.Fix = checkWarn, "put a module's folder there, or set modules.dir"
+		f.Result, f.Fix = checkWarn, "put a module's folder there, install a package, or set modules.dir"
 	}
 	all := []finding{f}
 	for _, refused := range found.Problems {

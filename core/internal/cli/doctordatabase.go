@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/platformd/platformd/core/internal/admin"
-	"github.com/platformd/platformd/core/internal/catalog"
 	"github.com/platformd/platformd/core/internal/storage"
 )
 
@@ -30,7 +29,7 @@ func (p *patient) database(ctx context.Context) []finding {
 	}
 	all := []finding{f}
 	if health.Connections > 0 {
-		all = append(all, p.connections(health.Connections))
+		all = append(all, p.connections(ctx, health.Connections))
 	}
 	for _, found := range health.Findings {
 		all = append(all, finding{Name: found.Name, Result: checkWarn, Detail: found.Detail, Fix: found.Fix})
@@ -39,9 +38,9 @@ func (p *patient) database(ctx context.Context) []finding {
 }
 
 // connections compares what the server has with what this platform may open; others may use it too.
-func (p *patient) connections(limit int) finding {
+func (p *patient) connections(ctx context.Context, limit int) finding {
 	modules, outboxes := 0, 0
-	if found, err := catalog.Scan(catalog.Options{Dir: p.settings.Modules.Dir}); err == nil { // else the check of modules says so
+	if found, err := p.scan(ctx); err == nil { // else the check of modules says so
 		for _, mod := range found.Modules {
 			if mod.Manifest.Grants.Database {
 				modules++

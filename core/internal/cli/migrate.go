@@ -1,17 +1,13 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/fatih/color"
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"github.com/platformd/platformd/core/internal/admin"
@@ -28,6 +24,11 @@ func (a *app) migrate() *cobra.Command {
 
 // migrating runs work with the running platform's migrations, or with those of one that does not run.
 func (a *app) migrating(cmd *cobra.Command, work func(context.Context, admin.Migrations) error) error {
+	return a.anyhow(cmd, func(ctx context.Context, at admin.Offline) error { return work(ctx, at.Migrations) })
+}
+
+// anyhow runs work with the running platform, or with one that does not run.
+func (a *app) anyhow(cmd *cobra.Command, work func(context.Context, admin.Offline) error) error {
 	dir, err := a.daemonDir(cmd)
 	if err != nil {
 		return err
@@ -36,7 +37,8 @@ func (a *app) migrating(cmd *cobra.Command, work func(context.Context, admin.Mig
 	_, err = client.Info(cmd.Context())
 	switch {
 	case err == nil:
-		return explain(work(cmd.Context(), client.Migrations()), cmd, dir)
+		at := admin.Offline{Migrations: client.Migrations(), Packages: client.Packages(), Data: client.Data()}
+		return explain(work(cmd.Context(), at), cmd, dir)
 	case !errors.Is(err, admin.ErrNotRunning):
 		return explain(err, cmd, dir)
 	}
@@ -207,7 +209,7 @@ func (a *app) migrateDown() *cobra.Command {
 	steps := 1
 	a.moduleFlag(cmd, &module, true)
 	cmd.Flags().IntVar(&steps, "steps", 1, "`number` of migrations to undo")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	yesFlag(cmd, &yes)
 	return a.action(cmd, func(cmd *cobra.Command, _ []string) error {
 		if steps < 1 {
 			return &failure{err: fmt.Errorf("--steps %d: there is nothing to undo", steps), code: ExitUsage, fix: "write a number above 0"}
@@ -236,7 +238,7 @@ func (a *app) migrateRedo() *cobra.Command {
 	var module string
 	var yes bool
 	a.moduleFlag(cmd, &module, true)
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	yesFlag(cmd, &yes)
 	return a.action(cmd, func(cmd *cobra.Command, _ []string) error {
 		question := fmt.Sprintf("Undo the last migration of %s, and lose what it holds?", clean(module))
 		if err := a.confirm(cmd, question, yes); err != nil {
@@ -285,32 +287,5 @@ func (a *app) show(line string, final bool) {
 		fmt.Fprintf(a.err, "\r\x1b[K%s%s", line, end)
 	case final:
 		fmt.Fprintln(a.err, line)
-	}
-}
-
-// confirm asks on a terminal; elsewhere nobody can answer, and yes must have been said.
-func (a *app) confirm(cmd *cobra.Command, question string, yes bool) error {
-	if yes {
-		return nil
-	}
-	in := cmd.InOrStdin()
-	if file, is := in.(*os.File); !is || !isatty.IsTerminal(file.Fd()) {
-		return &failure{err: errors.New("this loses data, and there is nobody to ask"), code: ExitUsage, fix: "add -y if you are sure"}
-	}
-	fmt.Fprintf(a.err, "%s [y/N] ", question)
-	answer := make(chan string, 1)
-	go func() { // a read from a terminal cannot be interrupted: it ends with the process
-		line, _ := bufio.NewReader(io.LimitReader(in, 100)).ReadString('\n')
-		answer <- line
-	}()
-	select {
-	case line := <-answer:
-		if strings.EqualFold(strings.TrimSpace(line), "y") {
-			return nil
-		}
-		return withFix(errors.New("nothing was done"), "answer y if you are sure")
-	case <-cmd.Context().Done():
-		fmt.Fprintln(a.err)
-		return withFix(errors.New("interrupted; nothing was done"), "answer y if you are sure")
 	}
 }

@@ -60,6 +60,25 @@ func sit(t *testing.T, waitsFor string) *sitting {
 	return s
 }
 
+// reply answers a question as a person would, or interrupts if there is no answer, and leaves when what has asked is at its end.
+func (s *sitting) reply(t *testing.T, answer string, interrupt func(), ended <-chan error) error {
+	t.Helper()
+	requireSoon(t, s.seen.found)
+	if answer == "" {
+		interrupt()
+	} else {
+		_, err := s.person.WriteString(answer)
+		require.NoError(t, err)
+	}
+	err := requireSoon(t, ended)
+	if answer == "" { // ends the read, as the end of the process would
+		_, writeErr := s.person.WriteString("\n")
+		require.NoError(t, writeErr)
+	}
+	s.leave()
+	return err
+}
+
 // confirmed asks what down asks, and answers as a person would; without an answer the person interrupts.
 func confirmed(t *testing.T, answer string) (seen string, err error) {
 	t.Helper()
@@ -72,19 +91,7 @@ func confirmed(t *testing.T, answer string) (seen string, err error) {
 	cmd.SetIn(s.program)
 	asked := make(chan error)
 	go func() { asked <- a.confirm(cmd, "Undo the last migration of blog?", false) }()
-	requireSoon(t, s.seen.found)
-	if answer == "" {
-		interrupt()
-	} else {
-		_, err := s.person.WriteString(answer)
-		require.NoError(t, err)
-	}
-	err = requireSoon(t, asked)
-	if answer == "" { // ends the read, as the end of the process would
-		_, writeErr := s.person.WriteString("\n")
-		require.NoError(t, writeErr)
-	}
-	s.leave()
+	err = s.reply(t, answer, interrupt, asked)
 	return s.all.String(), err
 }
 

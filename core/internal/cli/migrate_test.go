@@ -15,11 +15,11 @@ import (
 )
 
 // fakeOffline stands where the real work without a daemon will be.
-func fakeOffline(ctx context.Context, opts StartOptions, work func(context.Context, admin.Migrations) error) error {
+func fakeOffline(ctx context.Context, opts StartOptions, work func(context.Context, admin.Offline) error) error {
 	if opts.Config.Data.Dir == "held" {
 		return WithExit(ExitAlreadyRunning, errors.New("platformd already runs on held (fix: stop it)"))
 	}
-	return work(ctx, sampleMigrations("offline"))
+	return work(ctx, admin.Offline{Migrations: sampleMigrations("offline"), Packages: newShelf().orders()})
 }
 
 // sampleMigrations are those of blog, which are as they should be, of billing, which were edited, and of idle, which has none

@@ -20,25 +20,30 @@ const completionTimeout = 2 * time.Second
 
 func (a *app) module() *cobra.Command {
 	return a.group(&cobra.Command{Use: "module", Short: "Show the modules of the running platform", Aliases: []string{"modules"}},
-		a.moduleLs(), a.moduleShow(), a.moduleRoutes(), a.moduleGraph(), a.moduleCrashes(),
+		a.moduleLs(), a.moduleShow(), a.moduleRoutes(), a.moduleGraph(), a.moduleCrashes(), a.moduleApprove(),
 		a.moduleOrder(admin.OrderStart, "Start a module that was stopped or failed, and wait until it is ready"),
 		a.moduleOrder(admin.OrderStop, "Stop a module until it is started again"),
 		a.moduleOrder(admin.OrderRestart, "Renew a module's processes, from what is in its folder by now, without a failed request"),
 		a.moduleOrder(admin.OrderEnable, "Let a module run that was disabled"),
-		a.moduleOrder(admin.OrderDisable, "Stop a module, and those that require it, also after the next start"))
+		a.moduleOrder(admin.OrderDisable, "Stop a module, and those that require it, also after the next start"),
+		a.moduleData(), a.modulePurge())
 }
 
 func (a *app) moduleLs() *cobra.Command {
 	cmd := &cobra.Command{Use: "ls", Short: "List the modules", Aliases: []string{"list"}}
 	return a.asking(cmd, func(c *conversation) error {
 		modules, err := c.Modules(c.cmd.Context())
+		if err != nil {
+			return err
+		}
+		packaged, err := c.packaged(modules)
 		switch {
 		case err != nil:
 			return err
 		case a.format == formatJSON:
-			return a.out.json(modules)
+			return a.out.json(packaged)
 		}
-		return a.listModules(modules)
+		return a.listPackaged(packaged)
 	})
 }
 
@@ -61,14 +66,20 @@ func (a *app) moduleShow() *cobra.Command {
 				fmt.Fprintln(a.out, process.PID)
 			}
 			return nil
-		case a.format == formatJSON:
-			return a.out.json(m)
 		}
-		return a.showModule(m)
+		packaged, err := c.packaged([]admin.Module{m})
+		switch {
+		case err != nil:
+			return err
+		case a.format == formatJSON:
+			return a.out.json(packaged[0])
+		}
+		return a.showModule(packaged[0])
 	})
 }
 
-func (a *app) showModule(m admin.Module) error {
+func (a *app) showModule(p packagedModule) error {
+	m := p.Module
 	err := a.out.fields([][2]string{
 		{"module", strings.TrimSpace(m.Name + " " + m.Version)},
 		{"description", m.Description},
@@ -91,7 +102,10 @@ func (a *app) showModule(m admin.Module) error {
 		{"folder", m.Dir},
 		{"executable", m.Executable},
 		{"sha256", m.SHA256},
-		{"signature", m.Signature},
+		{"signature", p.signature()},
+		{"grants", p.grants()},
+		{"not approved yet", p.pending()},
+		{"before", p.before()},
 		{"isolation", isolationOf(m)},
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package cli
 import (
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -11,8 +12,12 @@ import (
 	"github.com/platformd/platformd/core/internal/backup"
 )
 
-// progress is a bar on a terminal, and nothing elsewhere.
-type progress struct{ bar *progressbar.ProgressBar }
+// progress is a bar on a terminal, and nothing elsewhere. What is still read when it has ended draws nothing.
+type progress struct {
+	bar   *progressbar.ProgressBar
+	mu    sync.Mutex
+	ended bool
+}
 
 // progress lets a backup show how far it is.
 func (a *app) progress(work *backup.Options) *progress {
@@ -28,7 +33,7 @@ func (a *app) bar() *progress {
 	if !isFile || !isatty.IsTerminal(file.Fd()) {
 		return &progress{}
 	}
-	return &progress{progressbar.NewOptions64(1,
+	return &progress{bar: progressbar.NewOptions64(1,
 		progressbar.OptionSetWriter(file), progressbar.OptionClearOnFinish(), progressbar.OptionSetElapsedTime(false),
 		progressbar.OptionSetPredictTime(false), progressbar.OptionThrottle(50*time.Millisecond),
 	)}
@@ -36,7 +41,9 @@ func (a *app) bar() *progress {
 
 // show draws how far the work is. That a bar cannot be drawn stops nothing.
 func (p *progress) show(what string, done, total int64) {
-	if p.bar == nil {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar == nil || p.ended {
 		return
 	}
 	p.bar.Describe(clean(what))
@@ -46,6 +53,9 @@ func (p *progress) show(what string, done, total int64) {
 
 // end removes the bar.
 func (p *progress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
 	if p.bar != nil {
 		_ = p.bar.Clear()
 		_ = p.bar.Exit()

@@ -115,13 +115,19 @@ func isIll(state supervisor.State) bool {
 }
 
 func (a *app) listModules(modules []admin.Module) error {
-	rows := [][]string{{"MODULE", "VERSION", "STATE", "PID", "RESTARTS", "SINCE", "REASON"}}
+	rows := [][]string{moduleHeadings()}
 	for _, m := range modules {
-		rows = append(rows, []string{
-			m.Name, m.Version, m.State, pids(m.Instances), strconv.Itoa(m.Restarts), age(m.Since), brief(whatAils(m)),
-		})
+		rows = append(rows, moduleRow(m))
 	}
 	return a.out.table(rows)
+}
+
+func moduleHeadings() []string {
+	return []string{"MODULE", "VERSION", "STATE", "PID", "RESTARTS", "SINCE", "REASON"}
+}
+
+func moduleRow(m admin.Module) []string {
+	return []string{m.Name, m.Version, m.State, pids(m.Instances), strconv.Itoa(m.Restarts), age(m.Since), brief(whatAils(m))}
 }
 
 // whatAils is why a module is not ready or, if it is, what of it does not work.

@@ -215,7 +215,7 @@ func (a *app) userDelete() *cobra.Command {
 		Short: "Remove a user for good; see disable for keeping one out",
 		Args:  cobra.ExactArgs(1),
 	}
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	yesFlag(cmd, &yes)
 	return a.action(cmd, a.converse(func(c *conversation) error {
 		u, err := c.User(c.cmd.Context(), c.args[0])
 		if err != nil {

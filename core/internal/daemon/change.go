@@ -22,11 +22,18 @@ type change struct {
 // take has the platform become what choose makes of what it is and what is on disk. It returns what that changed, and what did
 // not become what it was to, in words for the operator.
 func (d *daemon) take(ctx context.Context, choose func(now, found *catalog.Catalog) *catalog.Catalog) (*change, error) {
-	c := &change{daemon: d, errs: map[string]error{}}
-	found, err := d.scan()
+	found, err := d.scan(d.chosen(ctx))
 	if err != nil {
 		return nil, err
 	}
+	return d.takeFound(ctx, found, choose)
+}
+
+// takeFound is take for what has been found on disk.
+func (d *daemon) takeFound(
+	ctx context.Context, found *catalog.Catalog, choose func(now, found *catalog.Catalog) *catalog.Catalog,
+) (*change, error) {
+	c := &change{daemon: d, errs: map[string]error{}}
 	d.survey(found)
 	now := d.installed()
 	c.plan = catalog.Plan(now, choose(now, found), func(why error) bool { return errors.Is(why, errDisabled) })

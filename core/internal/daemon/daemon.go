@@ -95,6 +95,7 @@ type daemon struct {
 	metrics     *metrics
 	catalog     atomic.Pointer[catalog.Catalog] // what is installed; see live
 	live        *live
+	packages    *packages
 	registry    *instance.Registry
 	contracts   *contracts.Book
 	calls       *calls.Calls
@@ -113,7 +114,8 @@ type daemon struct {
 // open makes the parts, lowest floor first.
 func (d *daemon) open(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		d.openDataDir, d.openListener, d.openStorage, d.openCatalog, d.openPeople, d.openCache, d.openBus, d.openHost, d.openCalls,
+		d.openDataDir, d.openListener, d.openStorage, d.openPackages, d.openCatalog, d.openPeople, d.openCache, d.openBus, d.openHost,
+		d.openCalls,
 		d.openLauncher, d.openSupervisor, d.openGateway, d.openControl,
 	} {
 		if err := step(ctx); err != nil {
@@ -171,13 +173,16 @@ func (d *daemon) openListener(ctx context.Context) error {
 	return nil
 }
 
-func (d *daemon) openCatalog(context.Context) error {
+func (d *daemon) openCatalog(ctx context.Context) error {
 	wishes, err := openWishes(filepath.Join(d.dataDir, "modules.json"))
 	if err != nil {
 		return err
 	}
 	d.live = newLive(wishes)
-	found, err := d.scan()
+	if err := d.carryOnPurging(); err != nil {
+		return err
+	}
+	found, err := d.scan(d.chosen(ctx))
 	if err != nil {
 		return err
 	}
@@ -189,9 +194,12 @@ func (d *daemon) openCatalog(context.Context) error {
 	return nil
 }
 
-// scan reads what is on disk.
-func (d *daemon) scan() (*catalog.Catalog, error) {
-	return catalog.Scan(catalog.Options{Dir: d.config.Modules.Dir, PlatformVersion: d.options.Version})
+// scan reads what is on disk, with what is installed.
+func (d *daemon) scan(installed []catalog.Installed) (*catalog.Catalog, error) {
+	return catalog.Scan(catalog.Options{
+		Dir: d.config.Modules.Dir, PlatformVersion: d.options.Version, Installed: installed,
+		RequireSigned: d.config.Modules.RequireSigned,
+	})
 }
 
 // installed is what the platform consists of at this moment. It must not be changed.
@@ -225,6 +233,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	parts, ctx := errgroup.WithContext(ctx)
 	parts.Go(func() error { return d.gateway.Serve(ctx, d.listener) })
 	parts.Go(func() error { return d.announce(ctx) })
+	parts.Go(func() error { d.resumePurges(ctx); return nil })
 	controlling, stopControl := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopControl()
 	controlled := d.serveControl(controlling)

@@ -41,10 +41,28 @@ func (d *daemon) migrate(ctx context.Context, mod *supervisor.Module, inst *inst
 	if now := d.installed().Get(m.Name); now != nil && now.Revision == mod.Revision {
 		m.Beyond = beyond // it was here first, and is started again; an older version that comes is refused as ever
 	}
-	if err := d.migrator.Up(ctx, m, nil); err != nil {
+	if err := d.migrateUp(ctx, m); err != nil {
 		return notItsFault(err)
 	}
 	return notItsFault(d.makeOutbox(ctx, mod))
+}
+
+// migrateUp says that there is no way back before the first step, and does not take it if that cannot be said.
+func (d *daemon) migrateUp(ctx context.Context, m migrate.Module) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	err := d.migrator.Up(ctx, m, func(e migrate.Event) {
+		if e.Done {
+			return
+		}
+		if err := d.live.reached(m.Name); err != nil {
+			cancel(err)
+		}
+	})
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
 }
 
 // migrations is how a module migrates: in its own process, or by its SQL files. inst and ids are of the first kind only.

@@ -22,6 +22,8 @@ type live struct {
 	notTaken map[string]admin.NotTaken
 	// others are what a module's version before, or the one that is about to come, may publish.
 	others map[string]*guard.Publishing
+	// point is called before anything is done for a module that cannot be undone; nil: nobody wants to know.
+	point func(module string) error
 	// declared are the migrations that versions of a module have declared, and may have applied, by revision.
 	declared map[string]map[string][]string
 }
@@ -50,6 +52,17 @@ func (l *live) alone(ctx context.Context, work func(context.Context)) error {
 	select {
 	case <-done:
 		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// still does work while nobody changes the set of modules, and returns when it has ended.
+func (l *live) still(ctx context.Context, work func() error) error {
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+		return work()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -95,6 +108,24 @@ func (l *live) publishing(module string, p *guard.Publishing) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.others[module] = p
+}
+
+// pointing has reached call point, until it is called with nil.
+func (l *live) pointing(point func(module string) error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.point = point
+}
+
+// reached is called before the first migration of a module.
+func (l *live) reached(module string) error {
+	l.mu.Lock()
+	point := l.point
+	l.mu.Unlock()
+	if point == nil {
+		return nil
+	}
+	return point(module)
 }
 
 // declare remembers what a version is about to apply, and returns what other versions, which have failed, may have applied beyond

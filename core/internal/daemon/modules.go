@@ -135,6 +135,10 @@ func (d *daemon) reportRefused() {
 		d.log.Warn("module", "module", warning.Name, "warning", warning.Err)
 	}
 	for _, mod := range d.installed().Modules {
+		if len(mod.Pending) > 0 {
+			d.log.Warn("a module does without what it asks for, until that is approved", "module", mod.Manifest.Name,
+				"pending", mod.Pending, "fix", "platformd module approve "+mod.Manifest.Name)
+		}
 		if mod.Held != nil {
 			d.log.Error("module held", "module", mod.Manifest.Name, "error", mod.Held)
 			d.registry.Remove(mod.Manifest.Name, mod.Held.Error(), false)

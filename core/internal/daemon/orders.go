@@ -67,7 +67,7 @@ func (d *daemon) orderProcesses(ctx context.Context, module string, order admin.
 
 // enable keeps the wish first: a platform that ends meanwhile starts again with it.
 func (d *daemon) enable(ctx context.Context, module string, enabled bool) ([]admin.ModuleChange, error) {
-	found, err := d.scan()
+	found, err := d.scan(d.chosen(ctx))
 	if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,7 @@ func (d *daemon) openControl(context.Context) error {
 func (d *daemon) adminDeps() admin.Deps {
 	return admin.Deps{
 		Info: d.info, Modules: d.modules, Crashes: d.crashes, Order: d.order, Reload: d.reload, Migrations: d.migrationOrders(),
+		Packages: d.packageOrders(), Data: d.dataOrders(),
 		Users: d.identity, Events: d.eventDeps(), Auth: d.auth, Authz: d.authz, Audit: d.audit, URL: d.url,
 		Logs: d.logs.Store, Stop: d.stop, Log: d.log.Named("control"),
 	}

@@ -16,13 +16,15 @@ import (
 type wishes struct {
 	file string
 
-	mu       sync.Mutex
-	disabled []string // sorted
+	mu   sync.Mutex
+	kept wishesFile // its lists are sorted, and never changed
 }
 
 // wishesFile is what the file holds.
 type wishesFile struct {
 	Disabled []string `json:"disabled"`
+	// Purging are those whose data is being removed.
+	Purging []string `json:"purging,omitempty"`
 }
 
 func openWishes(file string) (*wishes, error) {
@@ -39,32 +41,60 @@ func openWishes(file string) (*wishes, error) {
 		return nil, fmt.Errorf("read which modules are disabled, in %s: %w (fix: restore the file, or remove it: then all are enabled)",
 			file, err)
 	}
-	w.disabled = slices.Sorted(slices.Values(kept.Disabled))
+	w.kept = wishesFile{slices.Sorted(slices.Values(kept.Disabled)), slices.Sorted(slices.Values(kept.Purging))}
 	return w, nil
 }
 
 func (w *wishes) isDisabled(module string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.Contains(w.disabled, module)
+	return slices.Contains(w.kept.Disabled, module)
+}
+
+func (w *wishes) isPurging(module string) bool { return slices.Contains(w.begunPurges(), module) }
+
+// begunPurges are the modules whose data is being removed, by this daemon or one before.
+func (w *wishes) begunPurges() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.kept.Purging
 }
 
 // set keeps a wish before it counts.
 func (w *wishes) set(module string, disabled bool) error {
+	return w.change(func(next *wishesFile) { next.Disabled = listed(next.Disabled, module, disabled) })
+}
+
+// setPurging keeps that a module's data is being removed, or is gone.
+func (w *wishes) setPurging(module string, begun bool) error {
+	return w.change(func(next *wishesFile) { next.Purging = listed(next.Purging, module, begun) })
+}
+
+// listed returns another list, in which the name is, or is not.
+func listed(names []string, name string, in bool) []string {
+	next := slices.DeleteFunc(slices.Clone(names), func(other string) bool { return other == name })
+	if in {
+		next = slices.Sorted(slices.Values(append(next, name)))
+	}
+	return next
+}
+
+func (w *wishes) change(edit func(*wishesFile)) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	next := slices.DeleteFunc(slices.Clone(w.disabled), func(name string) bool { return name == module })
-	if disabled {
-		next = slices.Sorted(slices.Values(append(next, module)))
+	next := w.kept
+	edit(&next)
+	if slices.Equal(next.Disabled, w.kept.Disabled) && slices.Equal(next.Purging, w.kept.Purging) {
+		return nil
 	}
-	content, err := json.MarshalIndent(wishesFile{Disabled: next}, "", "  ")
+	content, err := json.MarshalIndent(next, "", "  ")
 	if err != nil {
-		return fmt.Errorf("encode which modules are disabled: %w", err)
+		return fmt.Errorf("encode what operators want of modules: %w", err)
 	}
 	if err := replaceFile(w.file, append(content, '\n')); err != nil {
 		return fmt.Errorf("keep which modules are disabled: %w (fix: make room for %s)", err, w.file)
 	}
-	w.disabled = next
+	w.kept = next
 	return nil
 }
 
@@ -94,6 +124,9 @@ func replaceFile(path string, content []byte) error {
 func (d *daemon) disabled(module string) error {
 	override := d.config.Modules.Overrides[module]
 	switch {
+	case d.live.wishes.isPurging(module):
+		return fmt.Errorf("%w: its data is being removed (fix: when `platformd module purge %s` has come to its end, start it)",
+			errDisabled, module)
 	case !override.IsEnabled():
 		return fmt.Errorf("%w in config.yaml (fix: remove modules.overrides.%s.enabled: false)", errDisabled, module)
 	case override.Enabled == nil && d.live.wishes.isDisabled(module):
