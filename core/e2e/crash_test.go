@@ -154,9 +154,9 @@ func processOf(t *testing.T, executable string) int {
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
 	require.NoError(t, err)
 	for _, link := range links {
-		if target, err := os.Readlink(link); err == nil && target == executable {
-			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
-			require.NoError(t, err)
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+		require.NoError(t, err)
+		if executableOf(pid) == executable {
 			return pid
 		}
 	}

@@ -71,6 +71,10 @@ var varies = []string{
 	`\b[A-Z2-7]{26}\b`,                     // ids of events
 	`[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z`, // times
 	`pid [0-9]+`,
+	`\b[0-9A-F]{16}\b`, // ids of keys
+	`\b[0-9a-f]{64}\b`, // checksums
+	`[0-9]+ bytes, [0-9]+ unpacked`,
+	`took +[0-9.]+m?s`,
 }
 
 // pattern matches what the command may print.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -91,12 +92,18 @@ func blogUnderLoad(t *testing.T, runtime string) (*platform, *load) {
 	p.putBlog("0.3.0", runtime)
 	p = launch(t, p.dir, options{env: manyRestarts})
 	p.awaitReady()
+	return p, p.loadBlog()
+}
+
+// loadBlog begins to read a post all the time.
+func (p *platform) loadBlog() *load {
+	p.t.Helper()
 	token := p.token("blog.*")
 	var post struct{ ID string }
-	p.do(http.MethodPost, "/api/v1/blog/posts", token, `{"title":"First","body":"It works."}`).decode(t, &post)
+	p.do(http.MethodPost, "/api/v1/blog/posts", token, `{"title":"First","body":"It works."}`).decode(p.t, &post)
 	l := p.load("/api/v1/blog/posts/"+post.ID, "Authorization: Bearer "+token)
 	p.await("load on the module", func() bool { return l.served.Load() > loadRate/5 || l.failed.Load() > 0 })
-	return p, l
+	return l
 }
 
 // TestUpgradeG7 changes between two versions of a module under load, and then to one that does not come up.
@@ -172,7 +179,7 @@ func (p *platform) upgrading(version string) (pid int, ended <-chan string) {
 	require.NoError(p.t, err)
 	p.await("the new process", func() bool {
 		for _, found := range below(p.t, filepath.Join(p.dir, "modules", "blog")) {
-			if found != old && sameFile(found, next) {
+			if found != old && sameContent(found, next) {
 				pid = found
 			}
 		}
@@ -182,13 +189,13 @@ func (p *platform) upgrading(version string) (pid int, ended <-chan string) {
 	return pid, said
 }
 
-func sameFile(pid int, path string) bool {
-	running, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
+func sameContent(pid int, path string) bool {
+	running, err := os.ReadFile(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {
 		return false
 	}
-	wanted, err := os.Stat(path)
-	return err == nil && os.SameFile(running, wanted)
+	wanted, err := os.ReadFile(path)
+	return err == nil && bytes.Equal(running, wanted)
 }
 
 // TestACrashDuringAnUpgrade kills each of the two, at each moment that there is.
