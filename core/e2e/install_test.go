@@ -1,34 +1,56 @@
 package e2e
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformd/platformd/core/internal/admin"
-	"github.com/platformd/platformd/core/internal/packing"
 )
+
+// packed are the packages that have been made: each is made once, as that takes a while.
+var packed = struct {
+	sync.Mutex
+	files map[string]string
+}{files: map[string]string{}}
+
+// pack makes a package of a module's folder, which lay fills.
+func pack(t *testing.T, module, name string, lay func(folder string)) string {
+	t.Helper()
+	packed.Lock()
+	defer packed.Unlock()
+	if packed.files[name] == "" {
+		folder, out := filepath.Join(t.TempDir(), module), filepath.Join(built, "packages", name+".tar.gz")
+		require.NoError(t, os.MkdirAll(filepath.Dir(out), 0o755))
+		lay(folder)
+		(&platform{t: t, dir: t.TempDir()}).cli("pack", folder, "-o", out)
+		packed.files[name] = out
+	}
+	own := filepath.Join(t.TempDir(), name+".tar.gz")
+	require.NoError(t, os.Link(packed.files[name], own))
+	return own
+}
 
 // packBlog makes a package of a version of the blog, signed with a key. Extra is more of its manifest, and files; see putBlog.
 func packBlog(t *testing.T, key, version string, extra ...string) string {
 	t.Helper()
-	aside := &platform{t: t, dir: t.TempDir()}
-	folder := filepath.Join(aside.dir, "modules", "blog")
-	require.NoError(t, copyModule(filepath.Join(built, "modules", "blog"), folder))
-	require.NoError(t, os.WriteFile(filepath.Join(folder, "bin", "blog"), nil, 0o755))
-	runtime, files := "", extra
+	blog := blogVersion{number: version}
 	if len(extra) > 0 {
-		runtime, files = extra[0], extra[1:]
+		blog.runtime, blog.files = extra[0], extra[1:]
 	}
-	aside.putBlog(version, runtime, files...)
-	out := filepath.Join(aside.dir, "blog-"+version+".tar.gz")
-	_, err := packing.Pack(t.Context(), packing.Options{Dir: folder, Output: out})
-	require.NoError(t, err)
-	aside.cli("sign", out, "--key", key)
+	out := pack(t, "blog", fmt.Sprintf("blog-%s-%x", version, strings.Join(extra, ",")), func(folder string) {
+		require.NoError(t, copyModule(filepath.Join(built, "modules", "blog"), folder))
+		require.NoError(t, os.WriteFile(filepath.Join(folder, "bin", "blog"), nil, 0o755))
+		blog.put(t, folder)
+	})
+	(&platform{t: t, dir: t.TempDir()}).cli("sign", out, "--key", key)
 	return out
 }
 
@@ -168,6 +190,7 @@ func TestInstallRefuses(t *testing.T) {
 	changed, err := os.ReadFile(signed)
 	require.NoError(t, err)
 	changed[len(changed)/2] ^= 1
+	require.NoError(t, os.Remove(signed)) // it is everybody's
 	require.NoError(t, os.WriteFile(signed, changed, 0o600))
 	refused(7, "", "install", signed, "-y", "--allow-unsigned")
 	stranger := filepath.Join(t.TempDir(), "key")
@@ -245,4 +268,45 @@ func TestInstallAndPurge(t *testing.T) {
 	require.NoDirExists(t, filepath.Join(p.dir, "data", "modules", "blog"))
 	require.Empty(t, p.installedNames())
 	require.NoFileExists(t, filepath.Join(p.dir, "data", "store", "journal.json"))
+}
+
+// TestInstallRollback: what the newer version has migrated stands in the way until it is undone.
+func TestInstallRollback(t *testing.T) {
+	t.Parallel()
+	p, _ := trusting(t)
+	for minor := range 2 {
+		p.cli("install", packScribe(t, minor), "-y", "--allow-unsigned")
+	}
+	_, said, code := p.tryCLI("rollback", "scribe", "-y")
+	require.Equal(t, 1, code)
+	require.Contains(t, said, "0100_more")
+	require.Contains(t, said, "fix: ")
+	require.Equal(t, scribeVersion(1), p.installed())
+	p.cli("migrate", "down", "--module", "scribe", "-y")
+	p.cli("rollback", "scribe", "-y")
+	require.Equal(t, scribeVersion(0), p.installed())
+	p.cli("upgrade", packScribe(t, 1), "-y", "--allow-unsigned")
+	require.Equal(t, scribeVersion(1), p.installed())
+}
+
+// TestInstallWithoutADaemon: the next start runs what was installed, or not what was uninstalled.
+func TestInstallWithoutADaemon(t *testing.T) {
+	t.Parallel()
+	p := start(t, options{modules: []string{"billing"}})
+	p.stop()
+	var plan admin.PackagePlan
+	var outcome admin.PackageOutcome
+	file := packScribe(t, 0)
+	require.NoError(t, json.Unmarshal([]byte(p.cli("plan", file, "--allow-unsigned", "-o", "json")), &plan))
+	require.NoError(t, json.Unmarshal([]byte(p.cli("install", file, "-y", "--allow-unsigned", "-o", "json")), &outcome))
+	require.Equal(t, plan.Effect, outcome.Effect)
+	require.Contains(t, outcome.Effect.Grants.Added, "database")
+	p = p.again()
+	require.Equal(t, scribeVersion(0), p.installed())
+	p.stop()
+	p.cli("uninstall", "scribe", "-y", "--purge-data", "--no-export")
+	p = p.again()
+	require.Empty(t, p.installed())
+	_, _, code := p.tryCLI("module", "data", "scribe")
+	require.Equal(t, 5, code)
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/platformd/platformd/core/internal/admin"
-	"github.com/platformd/platformd/core/internal/packing"
 )
 
 // mortal is platformd built to kill itself where PLATFORMD_FAILPOINT says. It is built once, when a test wants it.
@@ -36,8 +35,12 @@ var mortal = sync.OnceValues(func() (string, error) {
 // packScribe makes a package of the scribe, of which each version from 1 has one migration more than the one before.
 func packScribe(t *testing.T, minor int) string {
 	t.Helper()
-	source, dir := filepath.Join(built, "modules", "scribe"), filepath.Join(t.TempDir(), "scribe")
-	require.NoError(t, os.CopyFS(dir, os.DirFS(source)))
+	return pack(t, "scribe", "scribe-"+scribeVersion(minor), func(folder string) { layScribe(t, folder, minor) })
+}
+
+func layScribe(t *testing.T, dir string, minor int) {
+	t.Helper()
+	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join(built, "modules", "scribe"))))
 	text, err := os.ReadFile(filepath.Join(dir, "module.yaml"))
 	require.NoError(t, err)
 	lines := strings.Split(string(text), "\n")
@@ -55,10 +58,6 @@ func packScribe(t *testing.T, minor int) string {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "migrations", name), fmt.Appendf(nil, statement, n), 0o644))
 		}
 	}
-	out := filepath.Join(t.TempDir(), "scribe.tar.gz")
-	_, err = packing.Pack(t.Context(), packing.Options{Dir: dir, Output: out})
-	require.NoError(t, err)
-	return out
 }
 
 func scribeVersion(minor int) string { return fmt.Sprintf("1.%d.0", minor) }
@@ -217,7 +216,7 @@ func TestInstallG10RandomKills(t *testing.T) {
 		act, file, wanted := nextChange(before, packages)
 		done := make(chan error, 1)
 		go func() { done <- p.change(t.Context(), act, file) }()
-		<-time.After(time.Duration(rand.Int64N(int64(2500 * time.Millisecond))))
+		<-time.After(time.Duration(rand.Int64N(int64(1500 * time.Millisecond))))
 		require.NoError(t, p.cmd.Process.Kill())
 		if err := <-done; err != nil {
 			require.NotErrorIs(t, err, context.Canceled)

@@ -134,7 +134,6 @@ func TestAStartThatCannotWorkChangesNothing(t *testing.T) {
 		"missing config":  {args: []string{"--config", "nope.yaml"}, code: 3, says: "nope.yaml"},
 		"port":            {env: "PLATFORMD_SERVER_LISTEN=127.0.0.1:70000", code: 3, says: "70000"},
 		"no unit":         {env: "PLATFORMD_SERVER_HOLDTIMEOUT=5", code: 3, says: "write 5s"},
-		"not built yet":   {env: "PLATFORMD_MODULES_REQUIRESIGNED=true", code: 3, says: "not supported by"},
 		"no broker":       {env: "PLATFORMD_EVENTS_URL=http://guest:hunter2@127.0.0.1", code: 3, says: "not the URL of a RabbitMQ"},
 		"long socket":     {args: []string{"--data-dir", filepath.Join(dir, strings.Repeat("x", 100))}, code: 1, says: "at most 107"},
 		"unknown command": {args: []string{"--frobnicate"}, code: 2, says: "unknown flag"},

@@ -45,30 +45,40 @@ var nextBlog = sync.OnceValues(func() (string, error) {
 // says how the next ones misbehave.
 func (p *platform) putBlog(version, runtime string, files ...string) {
 	p.t.Helper()
-	folder := filepath.Join(p.dir, "modules", "blog")
+	blogVersion{version, runtime, files}.put(p.t, filepath.Join(p.dir, "modules", "blog"))
+}
+
+// blogVersion is the blog with more of a manifest; see putBlog.
+type blogVersion struct {
+	number, runtime string
+	files           []string
+}
+
+func (v blogVersion) put(t *testing.T, folder string) {
+	t.Helper()
 	binary, extra := filepath.Join(built, "modules", "blog", "bin", "blog"), ""
-	if version != "0.3.0" {
+	if v.number != "0.3.0" {
 		next, err := nextBlog()
-		require.NoError(p.t, err)
+		require.NoError(t, err)
 		binary, extra = next, "routes:\n  - { id: release, method: GET, path: /release, access: public }\n"
 	}
 	manifest, err := os.ReadFile(filepath.Join(built, "modules", "blog", "module.yaml"))
-	require.NoError(p.t, err)
-	text := strings.Replace(string(manifest), "version: 0.3.0", "version: "+version, 1)
+	require.NoError(t, err)
+	text := strings.Replace(string(manifest), "version: 0.3.0", "version: "+v.number, 1)
 	if extra != "" {
 		before, after, _ := strings.Cut(text, "routes:")
 		_, after, _ = strings.Cut(after, "\n")
 		text = before + extra + after
 	}
-	require.NoError(p.t, os.WriteFile(filepath.Join(folder, "module.yaml"), []byte(text+runtime), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "module.yaml"), []byte(text+v.runtime), 0o644))
 	target := filepath.Join(folder, "bin", "blog")
-	require.NoError(p.t, os.Remove(target)) // as a build does: what runs keeps its file
-	require.NoError(p.t, os.Link(binary, target))
+	require.NoError(t, os.Remove(target)) // as a build does: what runs keeps its file
+	require.NoError(t, os.Link(binary, target))
 	for _, file := range []string{"ill", "hold"} {
 		_ = os.Remove(filepath.Join(folder, file))
 	}
-	for _, file := range files {
-		require.NoError(p.t, os.WriteFile(filepath.Join(folder, file), nil, 0o644))
+	for _, file := range v.files {
+		require.NoError(t, os.WriteFile(filepath.Join(folder, file), nil, 0o644))
 	}
 }
 

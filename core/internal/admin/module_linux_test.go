@@ -75,7 +75,9 @@ func dialFromCell(t *testing.T, sandbox *isolation.Sandbox, dir, socket string) 
 	require.NoError(t, err)
 	runtime := filepath.Join(dir, "1")
 	require.NoError(t, os.Mkdir(runtime, 0o700))
-	cell, err := sandbox.Cell(isolation.Spec{Name: "spy", Executable: executable, Dir: t.TempDir(), Runtime: runtime})
+	cell, err := sandbox.Cell(isolation.Spec{
+		Name: "spy", Executable: executable, Dir: filepath.Dir(executable), Runtime: runtime,
+	})
 	require.NoError(t, err)
 	require.Equal(t, os.Getuid(), cell.UID)
 	cmd := cell.Command()

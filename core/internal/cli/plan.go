@@ -97,6 +97,9 @@ func (a *app) showPlan(to *screen, p *proposal) error {
 	to.section("services", slices.Concat(differences(effect.Provides, "provides "), differences(effect.Calls, "calls ")))
 	to.section("migrations", effect.Migrations)
 	to.section("contracts", effect.Contracts)
+	if p.Act == admin.ActInstall && p.plan.From == "" && p.plan.Refused == nil {
+		to.section("network", []string{"is not limited: the module may connect to whatever the machine can reach"})
+	}
 	to.section("data", p.dataLines())
 	to.section("warnings", p.plan.Warnings)
 	if refused := p.plan.Refused; refused != nil {

@@ -68,8 +68,8 @@ func (a *app) rollback() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollback NAME",
 		Short: "Return a module to the version that was installed before, without a failed request",
-		Long: "Returns a module to the version that was installed before the last upgrade. Migrations are not undone: that version\n" +
-			"works on the tables that the newer one has left.",
+		Long: "Returns a module to the version that was installed before the last upgrade. Migrations are not undone: if the\n" +
+			"newer version has applied some, undo them first (platformd migrate down).",
 		Example:           "  platformd rollback guestbook",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completePackage,

@@ -46,6 +46,11 @@ func (d *daemon) applyAlone(ctx context.Context, c admin.PackageChange) (*admin.
 	if err != nil {
 		return nil, err
 	}
+	if p.to == nil {
+		if err := d.live.wishes.set(p.Module, false); err != nil { // whoever installs it again wants it to run
+			return nil, err
+		}
+	}
 	if err := d.purgeWith(ctx, p, tx); err != nil {
 		return nil, err
 	}

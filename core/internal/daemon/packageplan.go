@@ -40,7 +40,9 @@ func (d *daemon) plan(ctx context.Context, p *proposal) (*admin.PackagePlan, err
 		d.planStaged(p, plan)
 	}
 	for _, step := range p.steps.Steps {
-		plan.Effect.Modules = append(plan.Effect.Modules, d.planned(p, step))
+		if d.supervisor != nil {
+			plan.Effect.Modules = append(plan.Effect.Modules, d.planned(p, step))
+		}
 	}
 	for _, warning := range p.wanted.Warnings {
 		if warning.Name == p.Module {
@@ -88,7 +90,9 @@ func (d *daemon) planRun(ctx context.Context, p *proposal, plan *admin.PackagePl
 		return nil
 	}
 	for _, step := range pending.Steps {
-		plan.Effect.Migrations = append(plan.Effect.Migrations, step.ID)
+		if d.supervisor != nil { // else they run with the next start
+			plan.Effect.Migrations = append(plan.Effect.Migrations, step.ID)
+		}
 	}
 	return nil
 }
