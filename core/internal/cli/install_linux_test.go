@@ -18,7 +18,7 @@ func atTerminal(t *testing.T, s *shelf, answers string, args ...string) (seen st
 	a := newApp(Deps{
 		Out: sat.program, Err: sat.program, Env: []string{},
 		Offline: func(ctx context.Context, _ StartOptions, work func(context.Context, admin.Offline) error) error {
-			return work(ctx, admin.Offline{Packages: s.orders()})
+			return work(ctx, admin.Offline{Packages: s.orders(), Data: noData})
 		},
 	})
 	root := a.root()

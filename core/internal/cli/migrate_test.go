@@ -19,7 +19,7 @@ func fakeOffline(ctx context.Context, opts StartOptions, work func(context.Conte
 	if opts.Config.Data.Dir == "held" {
 		return WithExit(ExitAlreadyRunning, errors.New("platformd already runs on held (fix: stop it)"))
 	}
-	return work(ctx, admin.Offline{Migrations: sampleMigrations("offline"), Packages: newShelf().orders()})
+	return work(ctx, admin.Offline{Migrations: sampleMigrations("offline"), Packages: newShelf().orders(), Data: noData})
 }
 
 // sampleMigrations are those of blog, which are as they should be, of billing, which were edited, and of idle, which has none
@@ -224,3 +224,6 @@ func TestMigrateCreateOverwritesNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "first", string(content))
 }
+
+// noData is of modules of which nothing is kept.
+var noData = admin.Data{Holdings: func(context.Context, string) ([]admin.Holding, error) { return nil, nil }}
