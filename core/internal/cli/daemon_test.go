@@ -117,7 +117,7 @@ func (d *daemon) deps(ctx context.Context, t *testing.T) admin.Deps {
 		Users:   d.users, Auth: d.tokens, Authz: d.authz, Audit: d.audit,
 		URL:  func() string { return "http://127.0.0.1:8080" },
 		Logs: d.log.Store, Log: d.log.Logger,
-		Migrations: sampleMigrations("running"), Packages: d.shelf.orders(), Events: d.events(ctx, t),
+		Migrations: sampleMigrations("running"), Packages: d.shelf.orders(), Data: noData, Events: d.events(ctx, t),
 	}
 }
 

@@ -68,7 +68,7 @@ func TestInstallOffline(t *testing.T) {
 	code := run(t.Context(), []string{"install", aPackage(t), "-y", "--data-dir", t.TempDir()}, Deps{
 		Out: &out, Err: &err, Env: []string{},
 		Offline: func(ctx context.Context, _ StartOptions, work func(context.Context, admin.Offline) error) error {
-			return work(ctx, admin.Offline{Packages: s.orders()})
+			return work(ctx, admin.Offline{Packages: s.orders(), Data: noData})
 		},
 	})
 	require.Equal(t, ExitOK, code, err.String())
