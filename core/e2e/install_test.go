@@ -310,3 +310,22 @@ func TestInstallWithoutADaemon(t *testing.T) {
 	_, _, code := p.tryCLI("module", "data", "scribe")
 	require.Equal(t, 5, code)
 }
+
+// TestInstallTwoAtOnce: of two installations of one package, one is made, and the other finds that it is.
+func TestInstallTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	p, _ := trusting(t)
+	file := packScribe(t, 0)
+	codes := make(chan int, 2)
+	for range 2 {
+		go func() {
+			_, said, code := p.tryCLI("install", file, "-y", "--allow-unsigned")
+			if code != 0 && !strings.Contains(said, "installed already") {
+				code = -1
+			}
+			codes <- code
+		}()
+	}
+	require.ElementsMatch(t, []int{0, 1}, []int{<-codes, <-codes})
+	require.Equal(t, scribeVersion(0), p.installed())
+}

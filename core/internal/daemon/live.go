@@ -57,6 +57,18 @@ func (l *live) alone(ctx context.Context, work func(context.Context)) error {
 	}
 }
 
+// inTurn is alone for work that has a result, which is returned unless ctx ends before.
+func inTurn[T any](ctx context.Context, l *live, work func(context.Context) (T, error)) (T, error) {
+	var done T
+	var workErr error
+	err := l.alone(ctx, func(ctx context.Context) { done, workErr = work(ctx) })
+	if err != nil { // who asked is gone, and what has begun goes on, and may write to done yet
+		var none T
+		return none, err
+	}
+	return done, workErr
+}
+
 // still does work while nobody changes the set of modules, and returns when it has ended.
 func (l *live) still(ctx context.Context, work func() error) error {
 	select {

@@ -15,16 +15,11 @@ import (
 )
 
 // order carries an operator's order out, and says what it changed, or what came of it in words for the operator.
-func (d *daemon) order(ctx context.Context, module string, order admin.Order) (done []admin.ModuleChange, err error) {
+func (d *daemon) order(ctx context.Context, module string, order admin.Order) ([]admin.ModuleChange, error) {
 	if order == admin.OrderStop {
 		return nil, d.outcome(module, d.supervisor.Stop(ctx, module))
 	}
-	var orderErr error
-	err = d.live.alone(ctx, func(ctx context.Context) { done, orderErr = d.orderAlone(ctx, module, order) })
-	if err != nil {
-		return nil, err // who asked is gone, and what has begun goes on
-	}
-	return done, orderErr
+	return inTurn(ctx, d.live, func(ctx context.Context) ([]admin.ModuleChange, error) { return d.orderAlone(ctx, module, order) })
 }
 
 func (d *daemon) orderAlone(ctx context.Context, module string, order admin.Order) ([]admin.ModuleChange, error) {
@@ -91,19 +86,14 @@ func (d *daemon) enable(ctx context.Context, module string, enabled bool) ([]adm
 }
 
 // reload takes everything over that has changed on disk.
-func (d *daemon) reload(ctx context.Context) (done []admin.ModuleChange, err error) {
-	var takeErr error
-	err = d.live.alone(ctx, func(ctx context.Context) {
-		var changed *change
-		changed, takeErr = d.take(ctx, func(_, found *catalog.Catalog) *catalog.Catalog { return found })
-		if changed != nil {
-			done = changed.done
+func (d *daemon) reload(ctx context.Context) ([]admin.ModuleChange, error) {
+	return inTurn(ctx, d.live, func(ctx context.Context) ([]admin.ModuleChange, error) {
+		changed, err := d.take(ctx, func(_, found *catalog.Catalog) *catalog.Catalog { return found })
+		if changed == nil {
+			return nil, err
 		}
+		return changed.done, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return done, takeErr
 }
 
 // notTaken is for the operator: what is on disk, and does not run.

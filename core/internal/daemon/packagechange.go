@@ -10,17 +10,12 @@ import (
 	"github.com/platformd/platformd/core/internal/catalog"
 	"github.com/platformd/platformd/core/internal/store"
 	"github.com/platformd/platformd/plugin-api/db/ledger"
-	"github.com/platformd/platformd/plugin-api/problem"
 )
 
 // applyPackage makes a change, or leaves everything as it was.
-func (d *daemon) applyPackage(ctx context.Context, c admin.PackageChange) (outcome *admin.PackageOutcome, err error) {
-	var applyErr error
-	err = d.live.alone(ctx, func(ctx context.Context) { outcome, applyErr = d.applyAlone(ctx, c) })
-	if err != nil {
-		return nil, err // who asked is gone, and what has begun goes on
-	}
-	return outcome, packageProblem(applyErr)
+func (d *daemon) applyPackage(ctx context.Context, c admin.PackageChange) (*admin.PackageOutcome, error) {
+	outcome, err := inTurn(ctx, d.live, func(ctx context.Context) (*admin.PackageOutcome, error) { return d.applyAlone(ctx, c) })
+	return outcome, packageProblem(err)
 }
 
 func (d *daemon) applyAlone(ctx context.Context, c admin.PackageChange) (*admin.PackageOutcome, error) {
@@ -46,9 +41,9 @@ func (d *daemon) applyAlone(ctx context.Context, c admin.PackageChange) (*admin.
 	if err != nil {
 		return nil, err
 	}
-	if p.to == nil {
-		if err := d.live.wishes.set(p.Module, false); err != nil { // whoever installs it again wants it to run
-			return nil, err
+	if p.to == nil { // whoever installs it again wants it to run
+		if err := d.live.wishes.set(p.Module, false); err != nil {
+			d.log.Warn("a module that is uninstalled stays disabled, if it was", "module", p.Module, "error", err)
 		}
 	}
 	if err := d.purgeWith(ctx, p, tx); err != nil {
@@ -92,8 +87,7 @@ func (d *daemon) bringIn(ctx context.Context, p *proposal, tx *store.Tx) ([]admi
 		return nil, err
 	}
 	if d.supervisor == nil {
-		d.survey(found)
-		d.catalog.Store(d.installed().Take(found, p.Module))
+		d.believe(found, p.Module)
 		return nil, nil
 	}
 	d.live.pointing(func(module string) error {
@@ -121,18 +115,22 @@ func (d *daemon) bringIn(ctx context.Context, p *proposal, tx *store.Tx) ([]admi
 func (d *daemon) comeBack(ctx context.Context, p *proposal) error {
 	if d.supervisor == nil {
 		found, err := d.scan(d.chosen(ctx))
-		if err != nil {
-			return err
+		if err == nil {
+			d.believe(found, p.Module)
 		}
-		d.survey(found)
-		d.catalog.Store(d.installed().Take(found, p.Module))
-		return nil
+		return err
 	}
 	changed, err := d.take(ctx, func(now, found *catalog.Catalog) *catalog.Catalog { return now.Take(found, p.Module) })
 	if changed != nil && changed.errs[p.Module] != nil && p.from != nil {
 		err = errors.Join(err, fmt.Errorf("go back to %s %s: %w", p.Module, p.from.Version, changed.errs[p.Module]))
 	}
 	return err
+}
+
+// believe takes over what has been found of a module where nothing runs.
+func (d *daemon) believe(found *catalog.Catalog, module string) {
+	d.survey(found)
+	d.catalog.Store(d.installed().Take(found, module))
 }
 
 // exportWith keeps a copy of the data that is about to be removed.
@@ -170,13 +168,4 @@ func (d *daemon) purgeWith(ctx context.Context, p *proposal, tx *store.Tx) error
 func (d *daemon) appliedMigrations(ctx context.Context, module string) ([]string, error) {
 	rows, err := d.storage.Ledger(ctx, module)
 	return ledger.IDs(rows), err
-}
-
-// codeOf is the stable name of an error.
-func codeOf(err error) string {
-	var p *problem.Problem
-	if errors.As(packageProblem(err), &p) {
-		return p.Code
-	}
-	return "failed_precondition"
 }

@@ -12,18 +12,15 @@ import (
 )
 
 // planPackage says what a change would do.
-func (d *daemon) planPackage(ctx context.Context, c admin.PackageChange) (plan *admin.PackagePlan, err error) {
-	var planErr error
-	err = d.live.alone(ctx, func(ctx context.Context) {
-		var p *proposal
-		if p, planErr = d.propose(ctx, c); planErr == nil {
-			plan, planErr = d.plan(ctx, p)
+func (d *daemon) planPackage(ctx context.Context, c admin.PackageChange) (*admin.PackagePlan, error) {
+	plan, err := inTurn(ctx, d.live, func(ctx context.Context) (*admin.PackagePlan, error) {
+		p, err := d.propose(ctx, c)
+		if err != nil {
+			return nil, err
 		}
+		return d.plan(ctx, p)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return plan, packageProblem(planErr)
+	return plan, packageProblem(err)
 }
 
 func (d *daemon) plan(ctx context.Context, p *proposal) (*admin.PackagePlan, error) {

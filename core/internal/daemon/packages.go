@@ -16,7 +16,7 @@ import (
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
-// openStore reads what is installed, and settles what a daemon before has left half-way.
+// openPackages reads what is installed, and settles what a daemon before has left half-way.
 func (d *daemon) openPackages(context.Context) error {
 	opened, err := store.Open(d.dataDir)
 	if err != nil {
@@ -77,9 +77,7 @@ func (d *daemon) listPackages(context.Context) (all []admin.InstalledPackage, er
 }
 
 // chosen is what is installed, as the catalog reads it.
-func (d *daemon) chosen(ctx context.Context) []catalog.Installed {
-	return d.shelf().Chosen(ctx)
-}
+func (d *daemon) chosen(ctx context.Context) []catalog.Installed { return d.shelf().Chosen(ctx) }
 
 func (d *daemon) shelf() catalog.Shelf { return catalog.Shelf{Store: d.packages.Store, Judge: d.judge} }
 
@@ -105,10 +103,10 @@ func (d *daemon) judge(name string, e store.Entry) error {
 }
 
 // approve lets a module have what it waits for, and has it start anew with that.
-func (d *daemon) approve(ctx context.Context, module string, grants []string) (done []admin.ModuleChange, err error) {
-	var approveErr error
-	err = d.live.alone(ctx, func(ctx context.Context) { done, approveErr = d.approveAlone(ctx, module, grants) })
-	return done, errors.Join(err, approveErr)
+func (d *daemon) approve(ctx context.Context, module string, grants []string) ([]admin.ModuleChange, error) {
+	return inTurn(ctx, d.live, func(ctx context.Context) ([]admin.ModuleChange, error) {
+		return d.approveAlone(ctx, module, grants)
+	})
 }
 
 func (d *daemon) approveAlone(ctx context.Context, module string, grants []string) ([]admin.ModuleChange, error) {
@@ -160,4 +158,13 @@ func packageProblem(err error) error {
 		return problem.New(http.StatusConflict, inModule.Code, err.Error())
 	}
 	return asProblem(err)
+}
+
+// codeOf is the stable name of an error.
+func codeOf(err error) string {
+	var p *problem.Problem
+	if errors.As(packageProblem(err), &p) {
+		return p.Code
+	}
+	return "failed_precondition"
 }

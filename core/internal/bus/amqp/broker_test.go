@@ -112,8 +112,8 @@ func TestABrokerOfItsOwn(t *testing.T) {
 	})
 }
 
-// requireOutages waits until they have ended, and looks that each was told once. How many there were is not ours to say: a machine
-// that is busy lets heartbeats of a second be late, and the broker be killed again before each connection has come back.
+// requireOutages waits until they have ended, and looks that each was told once. How many there were is not ours to say: a
+// machine that is busy lets heartbeats of a second be late, and the broker be killed again before each connection has come back.
 func requireOutages(t *testing.T, out *lines) {
 	t.Helper()
 	const begun, ended = "does not answer", "answers again"
