@@ -219,6 +219,7 @@ func TestSupervisionG2StopOfALaunch(t *testing.T) {
 	p := launch(t, dir, options{env: append([]string{"EVIL_MODE=hang-init"}, manyRestarts...)})
 	p.awaitReady()
 	folder := filepath.Join(dir, "modules", "evil")
+	p.cli("module", "stop", "evil") // or what is launched first may be its restart, and the order come after the stop
 	for range rounds {
 		begun := p.command(t.Context(), "module", "start", "evil")
 		require.NoError(t, begun.Start())
