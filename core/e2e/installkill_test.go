@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -67,9 +66,9 @@ func (p *platform) packages() admin.Packages {
 	return admin.Dial(admin.SocketPath(filepath.Join(p.dir, "data"))).Packages()
 }
 
-// change makes one, of which nobody may be left to tell the outcome.
+// change makes one, of which nobody may be left to tell the outcome. An uninstallation removes the data, too.
 func (p *platform) change(ctx context.Context, act, file string) error {
-	change := admin.PackageChange{Act: act, Module: "scribe"}
+	change := admin.PackageChange{Act: act, Module: "scribe", Purge: act == admin.ActUninstall}
 	if act == admin.ActInstall {
 		f, err := os.Open(file)
 		if err != nil {
@@ -211,12 +210,15 @@ func TestInstallG10RandomKills(t *testing.T) {
 	})
 	packages := []string{packScribe(t, 0), packScribe(t, 1), packScribe(t, 2), packScribe(t, 3)}
 	p := start(t, options{})
+	began := time.Now()
+	require.NoError(t, p.change(t.Context(), admin.ActInstall, packages[0]))
+	longest := 2 * time.Since(began) // on a machine this busy: some are to end before they are killed
 	for range kills {
 		before := p.installed()
 		act, file, wanted := nextChange(before, packages)
 		done := make(chan error, 1)
 		go func() { done <- p.change(t.Context(), act, file) }()
-		<-time.After(time.Duration(rand.Int64N(int64(1500 * time.Millisecond))))
+		<-time.After(rand.N(longest))
 		require.NoError(t, p.cmd.Process.Kill())
 		if err := <-done; err != nil {
 			require.NotErrorIs(t, err, context.Canceled)

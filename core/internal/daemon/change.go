@@ -163,6 +163,9 @@ func (c *change) end(ctx context.Context, names []string) {
 	for _, name := range names {
 		c.contracts.Forget(name)
 		c.metrics.forget(name)
+		if next.Get(name) == nil {
+			c.live.forget(name)
+		}
 		c.tellWhy(next, name)
 	}
 }

@@ -167,3 +167,10 @@ func (l *live) settle(mod *supervisor.Module) {
 	ids := l.declared[mod.Manifest.Name][mod.Revision]
 	l.declared[mod.Manifest.Name] = map[string][]string{mod.Revision: ids}
 }
+
+// forget forgets all of a module's migrations: it is gone, and whichever version comes next must know all that are applied.
+func (l *live) forget(module string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.declared, module)
+}
