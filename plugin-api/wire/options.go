@@ -9,10 +9,15 @@ const (
 	connWindow = 4 << 20
 )
 
+// workers is how many goroutines of a server handle one call after the other. A new one for each call would begin with a small
+// stack, and copy it to a larger one again and again.
+const workers = 4
+
 // ServerOptions are those of a server on a connection between the core and a module.
 func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(MaxMessage), grpc.StaticStreamWindowSize(callWindow), grpc.StaticConnWindowSize(connWindow),
+		grpc.NumStreamWorkers(workers),
 	}
 }
 

@@ -13,12 +13,12 @@ import (
 )
 
 // load is how often the callee is killed, how often a second it is called, and how long each call may take: what is promised in a
-// soak; where other tests use the machine too, what any machine can do.
+// soak; where other tests use the machine too, what any machine can do: no more at once than a module may have under way.
 func load() (kills int, rate time.Duration, within time.Duration) {
 	if os.Getenv("PLATFORMD_SOAK") == "full" {
 		return 100, 300, 2 * time.Second
 	}
-	return 8, 100, 20 * time.Second
+	return 8, 12, 20 * time.Second
 }
 
 // keep relaunches billing whenever its process ends, as the supervisor does, until stop is closed.
