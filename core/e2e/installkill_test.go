@@ -23,7 +23,7 @@ import (
 // mortal is platformd built to kill itself where PLATFORMD_FAILPOINT says. It is built once, when a test wants it.
 var mortal = sync.OnceValues(func() (string, error) {
 	out := filepath.Join(built, "mortal")
-	cmd := exec.Command("go", "build", "-tags", "failpoints", "-o", out, "./core/cmd/platformd")
+	cmd := exec.Command("go", "build", "-tags", "failpoints", "-ldflags=-s -w", "-o", out, "./core/cmd/platformd")
 	cmd.Dir, cmd.Env = filepath.Join("..", ".."), append(os.Environ(), "CGO_ENABLED=0")
 	output, err := cmd.CombinedOutput()
 	if err != nil {
