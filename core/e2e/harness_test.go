@@ -230,7 +230,7 @@ func (p *platform) awaitReady() {
 func (p *platform) await(what string, condition func() bool) {
 	p.t.Helper()
 	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond) // to ask costs more than to wait
 	defer tick.Stop()
 	for !condition() {
 		select {

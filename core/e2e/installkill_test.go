@@ -64,7 +64,7 @@ func scribeVersion(minor int) string { return fmt.Sprintf("1.%d.0", minor) }
 
 // packages asks the running daemon.
 func (p *platform) packages() admin.Packages {
-	return admin.Dial(admin.SocketPath(filepath.Join(p.dir, "data"))).Packages()
+	return p.admin().Packages()
 }
 
 // change makes one, of which nobody may be left to tell the outcome.
