@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/core/internal/admin"
 	"gorm.io/gorm"
 
 	"github.com/platformd/platformd/plugin-api/db/sqlite"
@@ -130,7 +132,7 @@ func TestBadMigrationsLockedByAnother(t *testing.T) {
 		p = launch(t, dir, options{})
 		const holder = "being migrated by another host, pid 7 since "
 		p.await("the wait to end", func() bool { return strings.Contains(p.log.String(), holder) })
-		var view moduleView
+		var view admin.Module
 		p.await("it to be tried again later", func() bool { view = p.module("scribe"); return view.State == "backoff" })
 		require.Contains(t, view.Reason, "module scribe is "+holder)
 		p.serves("hello", http.StatusOK)

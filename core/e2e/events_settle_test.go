@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/core/internal/admin"
 )
 
 // tally is how many effects a module has, and of how many events.
@@ -65,9 +67,9 @@ func (c *chaos) awaitEffects(name string, wanted func() int) (got tally) {
 	}
 }
 
-func (c *chaos) lettersOf(module string) (letters []deadLetter) {
+func (c *chaos) lettersOf(module string) []admin.DeadLetter {
 	c.t.Helper()
-	listed := c.p.Load().cli("dlq", "ls", "--module", module, "--limit", "499", "-o", "json")
-	require.NoError(c.t, json.Unmarshal([]byte(listed), &letters))
-	return letters
+	page, err := c.p.Load().admin().DeadLetters(c.t.Context(), admin.LetterFilter{Module: module}, 499, "")
+	require.NoError(c.t, err)
+	return page.Items
 }

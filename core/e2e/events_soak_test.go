@@ -89,11 +89,9 @@ func (c *chaos) killDaemon() {
 }
 
 func (c *chaos) killModule(name string) {
-	if out, _, code := c.p.Load().tryCLI("module", "show", name, "-q"); code == 0 {
-		var pid int
-		if _, err := fmt.Sscan(out, &pid); err == nil && pid > 1 {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
+	view, err := c.p.Load().admin().Module(c.t.Context(), name)
+	if err == nil && len(view.Instances) > 0 && view.Instances[0].PID > 1 {
+		_ = syscall.Kill(view.Instances[0].PID, syscall.SIGKILL)
 	}
 }
 
@@ -244,13 +242,16 @@ func TestEventsG23(t *testing.T) {
 	writes.during(c, time.Second)
 	c.broker.Kill()
 	writes.during(c, stopped)
+	p.await("the backlog to be known", func() bool {
+		info, err := p.admin().Info(t.Context())
+		require.NoError(t, err)
+		return info.OutboxWaiting > 0
+	})
 	var info struct {
 		Waiting int64 `json:"outbox_waiting"`
 	}
-	p.await("status to show the backlog", func() bool {
-		require.NoError(t, json.Unmarshal([]byte(p.cli("status", "-o", "json")), &info))
-		return info.Waiting > 0
-	})
+	require.NoError(t, json.Unmarshal([]byte(p.cli("status", "-o", "json")), &info))
+	require.Positive(t, info.Waiting)
 	require.Contains(t, p.cli("status"), "wait in outboxes")
 	direct := p.publish(order{Type: thing, ID: "direct"})
 	require.Equal(t, http.StatusServiceUnavailable, direct.status, direct.body)

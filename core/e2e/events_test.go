@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/core/internal/admin"
 )
 
 // onEachBus runs a test with the embedded bus and with RabbitMQ, under a name on the broker that nobody else has.
@@ -102,7 +104,12 @@ func (p *platform) deadLetters() (letters []deadLetter) {
 func (p *platform) awaitDead(n int) []deadLetter {
 	p.t.Helper()
 	var letters []deadLetter
-	p.await(fmt.Sprintf("%d dead letters", n), func() bool { letters = p.deadLetters(); return len(letters) >= n })
+	p.await(fmt.Sprintf("%d dead letters", n), func() bool {
+		page, err := p.admin().DeadLetters(p.t.Context(), admin.LetterFilter{}, n, "")
+		require.NoError(p.t, err)
+		return len(page.Items) >= n
+	})
+	letters = p.deadLetters()
 	require.Len(p.t, letters, n)
 	return letters
 }
@@ -269,11 +276,9 @@ func TestEventsG20(t *testing.T) {
 func (p *platform) awaitEmptyOutbox() {
 	p.t.Helper()
 	p.await("the outbox to be empty", func() bool {
-		var info struct {
-			Waiting int64 `json:"outbox_waiting"`
-		}
-		require.NoError(p.t, json.Unmarshal([]byte(p.cli("status", "-o", "json")), &info))
-		return info.Waiting == 0
+		info, err := p.admin().Info(p.t.Context())
+		require.NoError(p.t, err)
+		return info.OutboxWaiting == 0
 	})
 }
 

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/platformd/platformd/core/internal/admin"
 )
 
 // answer is a response, read whole.
@@ -117,26 +119,15 @@ func (p *platform) token(permissions ...string) string {
 	return strings.TrimSpace(p.cli(args...))
 }
 
-// moduleView is what the tests read of `module show -o json`.
-type moduleView struct {
-	Version   string `json:"version"`
-	State     string `json:"state"`
-	Reason    string `json:"reason"`
-	Restarts  int    `json:"restarts"`
-	Instances []struct {
-		PID       int    `json:"pid"`
-		Transport string `json:"transport"`
-	} `json:"instances"`
-	NotTaken struct {
-		Version string `json:"version"`
-		Reason  string `json:"reason"`
-	} `json:"not_taken"`
+// admin asks the running daemon, as a command does, without the process that a command is: tests that wait ask often.
+func (p *platform) admin() *admin.Client {
+	return admin.Dial(admin.SocketPath(filepath.Join(p.dir, "data")))
 }
 
-func (p *platform) module(name string) moduleView {
+func (p *platform) module(name string) admin.Module {
 	p.t.Helper()
-	var view moduleView
-	require.NoError(p.t, json.Unmarshal([]byte(p.cli("module", "show", name, "-o", "json")), &view))
+	view, err := p.admin().Module(p.t.Context(), name)
+	require.NoError(p.t, err)
 	require.NotNil(p.t, view.Instances)
 	return view
 }
@@ -144,7 +135,7 @@ func (p *platform) module(name string) moduleView {
 // pid is the process id of the module's one instance, once it is ready.
 func (p *platform) pid(name string) int {
 	p.t.Helper()
-	var view moduleView
+	var view admin.Module
 	p.await(name+" to be ready", func() bool { view = p.module(name); return view.State == "ready" })
 	require.Len(p.t, view.Instances, 1)
 	return view.Instances[0].PID

@@ -22,7 +22,7 @@ import (
 // mortal is platformd built to kill itself where PLATFORMD_FAILPOINT says. It is built once, when a test wants it.
 var mortal = sync.OnceValues(func() (string, error) {
 	out := filepath.Join(built, "mortal")
-	cmd := exec.Command("go", "build", "-tags", "failpoints", "-o", out, "./core/cmd/platformd")
+	cmd := exec.Command("go", "build", "-tags", "failpoints", "-ldflags=-s -w", "-o", out, "./core/cmd/platformd")
 	cmd.Dir, cmd.Env = filepath.Join("..", ".."), append(os.Environ(), "CGO_ENABLED=0")
 	output, err := cmd.CombinedOutput()
 	if err != nil {
@@ -63,7 +63,7 @@ func scribeVersion(minor int) string { return fmt.Sprintf("1.%d.0", minor) }
 
 // packages asks the running daemon.
 func (p *platform) packages() admin.Packages {
-	return admin.Dial(admin.SocketPath(filepath.Join(p.dir, "data"))).Packages()
+	return p.admin().Packages()
 }
 
 // change makes one, of which nobody may be left to tell the outcome. An uninstallation removes the data, too.

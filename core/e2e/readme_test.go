@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -71,10 +72,12 @@ var varies = []string{
 	`\b[A-Z2-7]{26}\b`,                     // ids of events
 	`[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z`, // times
 	`pid [0-9]+`,
-	`\b[0-9A-F]{16}\b`, // ids of keys
-	`\b[0-9a-f]{64}\b`, // checksums
+	`\b[0-9A-F]{16}\b`,         // ids of keys
+	`\b[0-9]+ +[0-9a-f]{64}\b`, // sizes with checksums
+	`\b[0-9a-f]{64}\b`,         // checksums
 	`[0-9]+ bytes, [0-9]+ unpacked`,
 	`took +[0-9.]+m?s`,
+	`timestamp:[0-9]+`,
 }
 
 // pattern matches what the command may print.
@@ -102,12 +105,13 @@ type shell struct {
 	t       *testing.T
 	dir     string
 	path    string
+	within  time.Duration   // bounds each
 	history strings.Builder // assignments so far
 }
 
 func newShell(t *testing.T, dir string) *shell {
 	t.Helper()
-	s := &shell{t: t, dir: dir, path: os.Getenv("PATH")}
+	s := &shell{t: t, dir: dir, path: os.Getenv("PATH"), within: patience}
 	if _, err := exec.LookPath("curl"); err != nil {
 		tools := t.TempDir()
 		output, err := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(tools, "curl"), "./curl").CombinedOutput()
@@ -125,7 +129,7 @@ func (s *shell) run(command string) string {
 		s.history.WriteString(parts[1] + "='" + strings.TrimSpace(s.run(parts[2])) + "'\n")
 		return ""
 	}
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), s.within)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", s.history.String()+command)
 	cmd.Dir, cmd.Env = s.dir, append(cleanEnv(), "PATH="+s.path)

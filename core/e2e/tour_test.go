@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/platformd/platformd/core/internal/admin"
 	"github.com/platformd/platformd/plugin-api/problem"
 )
 
@@ -47,6 +48,9 @@ func TestTour(t *testing.T) {
 	require.Less(t, time.Since(killed), 10*time.Second, "the promise is 2 s on an idle machine")
 	require.NotEqual(t, before, p.pid("blog"))
 	require.Equal(t, 1, p.module("blog").Restarts)
+	var shown admin.Module
+	require.NoError(t, json.Unmarshal([]byte(p.cli("module", "show", "blog", "-o", "json")), &shown))
+	require.Equal(t, p.module("blog"), shown, "the command shows what the tests ask for")
 }
 
 // TestPermissionsAreWhatTheTokenHolds tries one token on routes it may and may not call.

@@ -145,8 +145,10 @@ func TestUpgradeG7(t *testing.T) {
 	require.Contains(t, said, "fix: ")
 	p.runsBlog("0.3.1")
 	require.Equal(t, before, p.pid("blog"))
-	require.Equal(t, "0.3.2", p.module("blog").NotTaken.Version)
-	require.Contains(t, p.module("blog").NotTaken.Reason, "no disk space left")
+	notTaken := p.module("blog").NotTaken
+	require.NotNil(t, notTaken)
+	require.Equal(t, "0.3.2", notTaken.Version)
+	require.Contains(t, notTaken.Reason, "no disk space left")
 	require.Contains(t, p.cli("status"), "no disk space left")
 	require.Contains(t, p.cli("audit", "search", "--action", "module.restart", "-o", "json"), "no disk space left")
 	l.end()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -92,33 +91,4 @@ func TestVerifyIsHarmless(t *testing.T) {
 		require.NotRegexp(t, "[\x1b\u009b\u202e]", out)
 		require.Contains(t, out, "mine")
 	}
-}
-
-// TestPackagesPage runs the commands of docs/packages.md as they are printed, and compares the names of what they print. Those of
-// Go are left to the tests of scaffold.
-func TestPackagesPage(t *testing.T) {
-	page, err := os.ReadFile("../../../docs/packages.md")
-	require.NoError(t, err)
-	checkout, err := filepath.Abs("../../..")
-	require.NoError(t, err)
-	t.Chdir(t.TempDir())
-	commands := 0
-	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
-		for _, part := range strings.Split("\n"+block[1], "\n$ ")[1:] {
-			command, printed, _ := strings.Cut(part, "\n")
-			words := strings.Fields(strings.ReplaceAll(command, "../platformd", checkout))
-			switch words[0] {
-			case "cd":
-				t.Chdir(words[1])
-			case "platformd":
-				out := must(t, words[1:]...)
-				for line := range strings.Lines(printed) {
-					name, _, _ := strings.Cut(strings.TrimSpace(line), "  ")
-					require.Contains(t, out, name, command)
-				}
-				commands++
-			}
-		}
-	}
-	require.Equal(t, 6, commands)
 }
