@@ -12,10 +12,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/platformd/platformd/core/internal/admin"
 	"gorm.io/gorm"
 
+	"github.com/platformd/platformd/core/internal/admin"
 	"github.com/platformd/platformd/plugin-api/db/sqlite"
 )
 
