@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// leaveTime is how long the server may take to notice that a connection of ours was closed, and count it no more.
-	leaveTime = 2 * time.Second
+	// leaveTime is how long the server, on a machine that has much to do, may take to notice that a connection of ours was closed,
+	// and count it no more.
+	leaveTime = 5 * time.Second
 	// leavePause is the time between two looks.
 	leavePause = 20 * time.Millisecond
 )
