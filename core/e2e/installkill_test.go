@@ -66,9 +66,15 @@ func (p *platform) packages() admin.Packages {
 	return p.admin().Packages()
 }
 
-// change makes one, of which nobody may be left to tell the outcome. An uninstallation removes the data, too.
+// actPurge is an uninstallation that removes the data, too.
+const actPurge = "purge"
+
+// change makes one, of which nobody may be left to tell the outcome.
 func (p *platform) change(ctx context.Context, act, file string) error {
-	change := admin.PackageChange{Act: act, Module: "scribe", Purge: act == admin.ActUninstall}
+	change := admin.PackageChange{Act: act, Module: "scribe"}
+	if act == actPurge {
+		change.Act, change.Purge = admin.ActUninstall, true
+	}
 	if act == admin.ActInstall {
 		f, err := os.Open(file)
 		if err != nil {
@@ -147,6 +153,7 @@ func TestInstallG10Failpoints(t *testing.T) {
 		{admin.ActInstall, -1, 0, append(staging, moving...)},
 		{admin.ActInstall, 0, 1, append(staging, moving...)},
 		{admin.ActUninstall, 0, -1, sitting},
+		{actPurge, 0, -1, []string{"commit.chosen", "commit.swept"}},
 	}
 	packages := []string{packScribe(t, 0), packScribe(t, 1)}
 	version := func(n int) string {
@@ -157,6 +164,7 @@ func TestInstallG10Failpoints(t *testing.T) {
 	}
 	if !full() {
 		cases[0].points, cases[1].points, cases[2].points = moving[1:2], []string{"begin.done", "commit.chosen"}, sitting[2:3]
+		cases[3].points = []string{"commit.swept"}
 	}
 	kills := 0
 	for _, c := range cases {
@@ -189,7 +197,7 @@ func (p *platform) bringTo(version string, packages []string) {
 		return
 	}
 	if p.installed() != "" {
-		require.NoError(p.t, p.change(p.t.Context(), admin.ActUninstall, ""))
+		require.NoError(p.t, p.change(p.t.Context(), actPurge, ""))
 	}
 	for minor, file := range packages {
 		if version == scribeVersion(minor) {
@@ -244,5 +252,5 @@ func nextChange(before string, packages []string) (act, file, wanted string) {
 			before = ""
 		}
 	}
-	return admin.ActUninstall, "", ""
+	return actPurge, "", ""
 }
