@@ -11,31 +11,6 @@ import (
 	"github.com/platformd/platformd/core/internal/bus"
 )
 
-// intake is one channel on which deliveries come. A tag means nothing on any other.
-type intake struct {
-	session  *session
-	channel  *amqp091.Channel
-	lost     chan struct{} // closed when the channel is of no use any more
-	informed bool          // see dispatcher.inform
-}
-
-// isLost tells whether nothing can be said of its deliveries any more: they come again.
-func (in *intake) isLost() bool {
-	select {
-	case <-in.lost:
-		return true
-	default:
-		return in.channel.IsClosed()
-	}
-}
-
-// ack tells the broker that a delivery is done with, and reports whether it could be told.
-func (in *intake) ack(tag uint64) bool { return !in.isLost() && in.channel.Ack(tag, false) == nil }
-
-// giveBack has the broker deliver it to somebody else. Of the two words for that, this is the one that does not count as a
-// failure, from 4.0 on.
-func (in *intake) giveBack(tag uint64) { _ = in.channel.Nack(tag, false, true) } // if it fails, it is given back anyway
-
 // listener is somebody who consumes a queue. Its funcs are called one at a time.
 type listener struct {
 	prefetch int
@@ -116,6 +91,7 @@ func (b *Bus) listenOnce(ctx context.Context, l *listener) error {
 			if !ok {
 				return nil
 			}
+			in.came(m.DeliveryTag)
 			if ctx.Err() == nil {
 				l.arrive(ctx, in.intake, &m)
 			}
@@ -149,14 +125,14 @@ func openStream(ctx context.Context, s *session, l *listener) (in stream, err er
 	if err != nil {
 		return in, fmt.Errorf("consume queue %s: %w", queue, err)
 	}
-	return stream{&intake{session: s, channel: ch, lost: make(chan struct{})}, deliveries}, nil
+	return stream{newIntake(s, ch), deliveries}, nil
 }
 
 // closeChannel has the broker give what came on it to others. If it does not answer, the connection ends, which does the same.
 func (b *Bus) closeChannel(ctx context.Context, in *intake) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWait)
 	defer cancel()
-	closing := func() (struct{}, error) { return struct{}{}, in.channel.Close() }
+	closing := func() (struct{}, error) { return struct{}{}, in.close() }
 	if _, err := within(ctx, b, closing, nil); err != nil && ctx.Err() != nil {
 		in.session.kill()
 	}
