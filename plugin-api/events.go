@@ -15,9 +15,10 @@ import (
 // Events tells other modules what has happened in this one, as the manifest declares under events.publishes. It is safe for
 // concurrent use. What must be published if, and only if, a change of the module's data is kept, db.Publish publishes.
 type Events struct {
-	client    corev1.EventsClient
-	source    string
-	gathering gathering
+	client       corev1.EventsClient
+	publications publications
+	source       string
+	gathering    gathering
 }
 
 // Publish returns when the event is kept durably for all subscriptions that want it. Errors: ErrUnroutable if there is none,
@@ -29,7 +30,7 @@ type Events struct {
 func (e *Events) Publish(ctx context.Context, one Event) error {
 	sent, err := e.ready(ctx, one)
 	if err == nil {
-		err = e.gathering.publish(ctx, e.client, sent)
+		err = e.gathering.publish(ctx, &e.publications, sent)
 	}
 	if err != nil {
 		return fmt.Errorf("publish %.99q: %w", one.Type, named(err))
@@ -59,7 +60,7 @@ func (e *Events) PublishAll(ctx context.Context, events ...Event) error {
 		}
 		req.Events[i] = sent
 	}
-	_, err := e.client.Publish(ctx, req)
+	err := e.publications.publish(ctx, req)
 	if err == nil {
 		return nil
 	}
@@ -138,5 +139,5 @@ func (e *Events) Relay(ctx context.Context) error {
 }
 
 func newEvents(client corev1.EventsClient, module string) *Events {
-	return &Events{client: client, source: event.SourceOf(module)}
+	return &Events{client: client, publications: publications{client: client}, source: event.SourceOf(module)}
 }

@@ -37,13 +37,13 @@ type gathered struct {
 }
 
 // publish sends an event by a call of its own, or waits until it has been sent with others.
-func (g *gathering) publish(ctx context.Context, client corev1.EventsClient, one *corev1.Event) error {
+func (g *gathering) publish(ctx context.Context, to *publications, one *corev1.Event) error {
 	g.mu.Lock()
 	if g.calling < atOnce {
 		g.calling++
 		g.mu.Unlock()
-		defer g.next(client) //nolint:contextcheck // what waited is other callers'
-		return send(ctx, client, one)
+		defer g.next(to) //nolint:contextcheck // what waited is other callers'
+		return send(ctx, to, one)
 	}
 	w := &gathered{ctx: ctx, event: one, done: make(chan error, 1)}
 	g.waiting = append(g.waiting, w)
@@ -57,8 +57,8 @@ func (g *gathering) publish(ctx context.Context, client corev1.EventsClient, one
 }
 
 // send publishes one event.
-func send(ctx context.Context, client corev1.EventsClient, one *corev1.Event) error {
-	_, err := client.Publish(ctx, &corev1.PublishRequest{Events: []*corev1.Event{one}})
+func send(ctx context.Context, to *publications, one *corev1.Event) error {
+	err := to.publish(ctx, &corev1.PublishRequest{Events: []*corev1.Event{one}})
 	if each := failuresOf(err, 1); each != nil {
 		return each[0]
 	}
@@ -66,19 +66,23 @@ func send(ctx context.Context, client corev1.EventsClient, one *corev1.Event) er
 }
 
 // next goes on with those that waited, when a call is over.
-func (g *gathering) next(client corev1.EventsClient) {
+func (g *gathering) next(to *publications) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if len(g.waiting) == 0 {
+		g.calling--
+		return
+	}
 	batch := g.take()
-	if len(batch) == 0 {
+	if len(batch) == 0 { // nobody waits any more
 		g.calling--
 		return
 	}
 	go func() { // ends with the call, which has a deadline
-		defer g.next(client)
+		defer g.next(to)
 		ctx, cancel := context.WithTimeout(context.Background(), gatherWait)
 		defer cancel()
-		sendAll(ctx, client, batch)
+		sendAll(ctx, to, batch)
 	}()
 }
 
@@ -108,9 +112,9 @@ func (g *gathering) take() (batch []*gathered) {
 }
 
 // sendAll publishes events of several callers, and tells each what became of its own.
-func sendAll(ctx context.Context, client corev1.EventsClient, batch []*gathered) {
+func sendAll(ctx context.Context, to *publications, batch []*gathered) {
 	if len(batch) == 1 {
-		batch[0].done <- send(batch[0].ctx, client, batch[0].event) //nolint:contextcheck // it is the only caller's
+		batch[0].done <- send(batch[0].ctx, to, batch[0].event) //nolint:contextcheck // it is the only caller's
 		return
 	}
 	req := &corev1.PublishRequest{Events: make([]*corev1.Event, len(batch)), Apart: true}
@@ -120,7 +124,7 @@ func sendAll(ctx context.Context, client corev1.EventsClient, batch []*gathered)
 		}
 		req.Events[i] = w.event
 	}
-	_, err := client.Publish(ctx, req)
+	err := to.publish(ctx, req)
 	each := failuresOf(err, len(batch))
 	for i, w := range batch {
 		if each != nil {

@@ -37,7 +37,8 @@ type Deps struct {
 	// State returns how many instances of a module can be called now, and what is closed when that may have changed.
 	State func(module string) (changed <-chan struct{}, instances int)
 
-	// Publish publishes events that the module's manifest lets pass, as bus.Bus does. nil: this platform has no events.
+	// Publish publishes events that the module's manifest lets pass, as bus.Bus does, and bounds how long that takes. nil: this
+	// platform has no events.
 	Publish func(ctx context.Context, events []bus.Event) []error
 	// Relay hears that there is something in a module's outbox. It must not block. It is required with Publish.
 	Relay func(module string)

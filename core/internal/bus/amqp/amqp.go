@@ -195,6 +195,9 @@ func (b *Bus) enterBounded(ctx context.Context) (called context.Context, leave f
 		defer exit()
 		return nil, nil, b.ended(entered, nil)
 	}
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= callWait {
+		return entered, exit, nil
+	}
 	bounded, cancel := context.WithTimeout(entered, callWait)
 	return bounded, func() { cancel(); exit() }, nil
 }

@@ -45,8 +45,8 @@ func (in *intake) came(tag uint64) {
 	in.open = append(in.open, tag)
 }
 
-// ack has the broker told that a delivery is done with, and reports whether it can be. What is done with at the same moment is told
-// together: a quorum queue writes down each word of ours by itself.
+// ack has the broker told that a delivery is done with, and reports whether it can be. What is done with at the same moment is
+// told together: a quorum queue writes down each word of ours by itself.
 func (in *intake) ack(tag uint64) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -87,8 +87,8 @@ func (in *intake) tell() {
 	}
 }
 
-// take takes the tags that the broker is to be told of now: all up to one of them, which is 0 if there is none, and single ones beyond
-// that. When it takes nothing, nobody is telling any more.
+// take takes the tags that the broker is to be told of now: all up to one of them, which is 0 if there is none, and single ones
+// beyond that. When it takes nothing, nobody is telling any more.
 func (in *intake) take() (upTo uint64, single []uint64) {
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -24,6 +24,7 @@ type socket struct {
 	net.Conn
 	silence time.Duration
 	open    atomic.Bool // the handshake, which has a deadline of its own, is over
+	heard   time.Time   // when the deadline for reading was set last; only who reads knows it
 
 	mu        sync.Mutex // guards the rest
 	err       error      // why it is of no use any more
@@ -41,10 +42,11 @@ func newSocket(conn net.Conn, silence time.Duration) *socket {
 
 // Read implements net.Conn.
 func (s *socket) Read(p []byte) (int, error) {
-	if s.open.Load() {
-		if err := s.SetReadDeadline(time.Now().Add(s.silence)); err != nil {
+	if now := time.Now(); s.open.Load() && now.Sub(s.heard) > s.silence/8 { // to set it costs as much as to read little
+		if err := s.SetReadDeadline(now.Add(s.silence)); err != nil {
 			return 0, err
 		}
+		s.heard = now
 	}
 	return s.Conn.Read(p)
 }

@@ -221,6 +221,111 @@ func (x *PublishFailure) GetMessage() string {
 	return ""
 }
 
+type PublishStreamRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Publish       *PublishRequest        `protobuf:"bytes,1,opt,name=publish,proto3" json:"publish,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishStreamRequest) Reset() {
+	*x = PublishStreamRequest{}
+	mi := &file_platform_core_v1_events_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishStreamRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishStreamRequest) ProtoMessage() {}
+
+func (x *PublishStreamRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_core_v1_events_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishStreamRequest.ProtoReflect.Descriptor instead.
+func (*PublishStreamRequest) Descriptor() ([]byte, []int) {
+	return file_platform_core_v1_events_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PublishStreamRequest) GetPublish() *PublishRequest {
+	if x != nil {
+		return x.Publish
+	}
+	return nil
+}
+
+type PublishStreamResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The code and the message of the status of Publish, and what its details hold.
+	Code          int32            `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	Message       string           `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Failures      *PublishFailures `protobuf:"bytes,3,opt,name=failures,proto3" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishStreamResponse) Reset() {
+	*x = PublishStreamResponse{}
+	mi := &file_platform_core_v1_events_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishStreamResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishStreamResponse) ProtoMessage() {}
+
+func (x *PublishStreamResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_core_v1_events_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishStreamResponse.ProtoReflect.Descriptor instead.
+func (*PublishStreamResponse) Descriptor() ([]byte, []int) {
+	return file_platform_core_v1_events_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *PublishStreamResponse) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *PublishStreamResponse) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *PublishStreamResponse) GetFailures() *PublishFailures {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
+}
+
 type RelayRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -229,7 +334,7 @@ type RelayRequest struct {
 
 func (x *RelayRequest) Reset() {
 	*x = RelayRequest{}
-	mi := &file_platform_core_v1_events_proto_msgTypes[4]
+	mi := &file_platform_core_v1_events_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -241,7 +346,7 @@ func (x *RelayRequest) String() string {
 func (*RelayRequest) ProtoMessage() {}
 
 func (x *RelayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_core_v1_events_proto_msgTypes[4]
+	mi := &file_platform_core_v1_events_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -254,7 +359,7 @@ func (x *RelayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayRequest.ProtoReflect.Descriptor instead.
 func (*RelayRequest) Descriptor() ([]byte, []int) {
-	return file_platform_core_v1_events_proto_rawDescGZIP(), []int{4}
+	return file_platform_core_v1_events_proto_rawDescGZIP(), []int{6}
 }
 
 type RelayResponse struct {
@@ -265,7 +370,7 @@ type RelayResponse struct {
 
 func (x *RelayResponse) Reset() {
 	*x = RelayResponse{}
-	mi := &file_platform_core_v1_events_proto_msgTypes[5]
+	mi := &file_platform_core_v1_events_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -277,7 +382,7 @@ func (x *RelayResponse) String() string {
 func (*RelayResponse) ProtoMessage() {}
 
 func (x *RelayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_core_v1_events_proto_msgTypes[5]
+	mi := &file_platform_core_v1_events_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -290,7 +395,7 @@ func (x *RelayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayResponse.ProtoReflect.Descriptor instead.
 func (*RelayResponse) Descriptor() ([]byte, []int) {
-	return file_platform_core_v1_events_proto_rawDescGZIP(), []int{5}
+	return file_platform_core_v1_events_proto_rawDescGZIP(), []int{7}
 }
 
 var File_platform_core_v1_events_proto protoreflect.FileDescriptor
@@ -307,11 +412,18 @@ const file_platform_core_v1_events_proto_rawDesc = "" +
 	"\x0ePublishFailure\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\x0e\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"R\n" +
+	"\x14PublishStreamRequest\x12:\n" +
+	"\apublish\x18\x01 \x01(\v2 .platform.core.v1.PublishRequestR\apublish\"\x84\x01\n" +
+	"\x15PublishStreamResponse\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12=\n" +
+	"\bfailures\x18\x03 \x01(\v2!.platform.core.v1.PublishFailuresR\bfailures\"\x0e\n" +
 	"\fRelayRequest\"\x0f\n" +
-	"\rRelayResponse2\xb2\x01\n" +
+	"\rRelayResponse2\xa0\x02\n" +
 	"\x06Events\x12V\n" +
-	"\aPublish\x12 .platform.core.v1.PublishRequest\x1a!.platform.core.v1.PublishResponse\"\x06\xfa\xe3\x18\x02\x18\x01\x12P\n" +
+	"\aPublish\x12 .platform.core.v1.PublishRequest\x1a!.platform.core.v1.PublishResponse\"\x06\xfa\xe3\x18\x02\x18\x01\x12l\n" +
+	"\rPublishStream\x12&.platform.core.v1.PublishStreamRequest\x1a'.platform.core.v1.PublishStreamResponse\"\x06\xfa\xe3\x18\x02\x18\x01(\x010\x01\x12P\n" +
 	"\x05Relay\x12\x1e.platform.core.v1.RelayRequest\x1a\x1f.platform.core.v1.RelayResponse\"\x06\xfa\xe3\x18\x02\x18\x01B>Z<github.com/platformd/platformd/proto/platform/core/v1;corev1b\x06proto3"
 
 var (
@@ -326,28 +438,34 @@ func file_platform_core_v1_events_proto_rawDescGZIP() []byte {
 	return file_platform_core_v1_events_proto_rawDescData
 }
 
-var file_platform_core_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_platform_core_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_platform_core_v1_events_proto_goTypes = []any{
-	(*PublishRequest)(nil),  // 0: platform.core.v1.PublishRequest
-	(*PublishResponse)(nil), // 1: platform.core.v1.PublishResponse
-	(*PublishFailures)(nil), // 2: platform.core.v1.PublishFailures
-	(*PublishFailure)(nil),  // 3: platform.core.v1.PublishFailure
-	(*RelayRequest)(nil),    // 4: platform.core.v1.RelayRequest
-	(*RelayResponse)(nil),   // 5: platform.core.v1.RelayResponse
-	(*Event)(nil),           // 6: platform.core.v1.Event
+	(*PublishRequest)(nil),        // 0: platform.core.v1.PublishRequest
+	(*PublishResponse)(nil),       // 1: platform.core.v1.PublishResponse
+	(*PublishFailures)(nil),       // 2: platform.core.v1.PublishFailures
+	(*PublishFailure)(nil),        // 3: platform.core.v1.PublishFailure
+	(*PublishStreamRequest)(nil),  // 4: platform.core.v1.PublishStreamRequest
+	(*PublishStreamResponse)(nil), // 5: platform.core.v1.PublishStreamResponse
+	(*RelayRequest)(nil),          // 6: platform.core.v1.RelayRequest
+	(*RelayResponse)(nil),         // 7: platform.core.v1.RelayResponse
+	(*Event)(nil),                 // 8: platform.core.v1.Event
 }
 var file_platform_core_v1_events_proto_depIdxs = []int32{
-	6, // 0: platform.core.v1.PublishRequest.events:type_name -> platform.core.v1.Event
+	8, // 0: platform.core.v1.PublishRequest.events:type_name -> platform.core.v1.Event
 	3, // 1: platform.core.v1.PublishFailures.failures:type_name -> platform.core.v1.PublishFailure
-	0, // 2: platform.core.v1.Events.Publish:input_type -> platform.core.v1.PublishRequest
-	4, // 3: platform.core.v1.Events.Relay:input_type -> platform.core.v1.RelayRequest
-	1, // 4: platform.core.v1.Events.Publish:output_type -> platform.core.v1.PublishResponse
-	5, // 5: platform.core.v1.Events.Relay:output_type -> platform.core.v1.RelayResponse
-	4, // [4:6] is the sub-list for method output_type
-	2, // [2:4] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	0, // 2: platform.core.v1.PublishStreamRequest.publish:type_name -> platform.core.v1.PublishRequest
+	2, // 3: platform.core.v1.PublishStreamResponse.failures:type_name -> platform.core.v1.PublishFailures
+	0, // 4: platform.core.v1.Events.Publish:input_type -> platform.core.v1.PublishRequest
+	4, // 5: platform.core.v1.Events.PublishStream:input_type -> platform.core.v1.PublishStreamRequest
+	6, // 6: platform.core.v1.Events.Relay:input_type -> platform.core.v1.RelayRequest
+	1, // 7: platform.core.v1.Events.Publish:output_type -> platform.core.v1.PublishResponse
+	5, // 8: platform.core.v1.Events.PublishStream:output_type -> platform.core.v1.PublishStreamResponse
+	7, // 9: platform.core.v1.Events.Relay:output_type -> platform.core.v1.RelayResponse
+	7, // [7:10] is the sub-list for method output_type
+	4, // [4:7] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_platform_core_v1_events_proto_init() }
@@ -363,7 +481,7 @@ func file_platform_core_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_platform_core_v1_events_proto_rawDesc), len(file_platform_core_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
