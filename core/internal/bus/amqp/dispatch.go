@@ -74,7 +74,7 @@ func (d *dispatcher) arrive(ctx context.Context, in *intake, m *amqp091.Delivery
 		return
 	}
 	if n, known := d.memory.recall(w.id); known {
-		if n.settled && in.ack(m.DeliveryTag) {
+		if n.settled && in.ack(m.DeliveryTag, func() { d.memory.keep(id, n) }) {
 			return
 		}
 		w.note = n
@@ -176,7 +176,7 @@ func (d *dispatcher) run(l *lane, w *work) {
 			l.works = l.works[1:]
 		}
 	default:
-		if w.settled = true; !w.in.ack(w.message.DeliveryTag) {
+		if w.settled = true; !w.in.ack(w.message.DeliveryTag, func() { d.forsake(w) }) {
 			d.forsake(w)
 		} else if d.held != nil && w.attempt > 1 {
 			d.held.settled(w.id)

@@ -17,15 +17,15 @@ type intake struct {
 
 	told sync.WaitGroup // the goroutine that tells the broker
 
-	mu      sync.Mutex // guards the rest
-	open    []uint64   // tags of what came and the broker is not told of, in the order in which they came
-	done    map[uint64]bool
+	mu      sync.Mutex        // guards the rest
+	open    []uint64          // tags of what came and the broker is not told of, in the order in which they came
+	done    map[uint64]func() // of those, what is done with: called if the broker cannot be told
 	telling bool
 	shut    bool
 }
 
 func newIntake(s *session, ch *amqp091.Channel) *intake {
-	return &intake{session: s, channel: ch, lost: make(chan struct{}), done: map[uint64]bool{}}
+	return &intake{session: s, channel: ch, lost: make(chan struct{}), done: map[uint64]func(){}}
 }
 
 // isLost tells whether nothing can be said of its deliveries any more: they come again.
@@ -46,14 +46,15 @@ func (in *intake) came(tag uint64) {
 }
 
 // ack has the broker told that a delivery is done with, and reports whether it can be. What is done with at the same moment is
-// told together: a quorum queue writes down each word of ours by itself.
-func (in *intake) ack(tag uint64) bool {
+// told together: a quorum queue writes down each word of ours by itself. untold is called if it cannot be told after all, before
+// the delivery comes again on another intake of the same listener.
+func (in *intake) ack(tag uint64, untold func()) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.shut || in.isLost() {
 		return false
 	}
-	in.done[tag] = true
+	in.done[tag] = untold
 	if !in.telling {
 		in.telling = true
 		in.told.Go(in.tell) // ends when nothing more is done with
@@ -70,43 +71,52 @@ func (in *intake) close() error {
 	return in.channel.Close()
 }
 
-// tell tells the broker what is done with. If it cannot, everything comes again.
+// tell tells the broker what is done with.
 func (in *intake) tell() {
 	runtime.Gosched() // lets others be done, too
-	for {
-		upTo, single := in.take()
-		if upTo == 0 && len(single) == 0 {
-			return
-		}
-		if upTo != 0 {
-			_ = in.channel.Ack(upTo, true) // it fails when the channel is closed
-		}
-		for _, tag := range single {
-			_ = in.channel.Ack(tag, false)
+	for words := in.take(); len(words) > 0; words = in.take() {
+		for _, w := range words {
+			if in.channel.Ack(w.tag, w.andBefore) == nil {
+				continue
+			}
+			for _, untold := range w.untold { // the channel is closed
+				untold()
+			}
 		}
 	}
 }
 
-// take takes the tags that the broker is to be told of now: all up to one of them, which is 0 if there is none, and single ones
+// word is what the broker is told at once.
+type word struct {
+	tag       uint64
+	andBefore bool // of all up to the tag
+	untold    []func()
+}
+
+// take takes what the broker is to be told now: one word of the first deliveries, as far as all are done with, and one of each
 // beyond that. When it takes nothing, nobody is telling any more.
-func (in *intake) take() (upTo uint64, single []uint64) {
+func (in *intake) take() (words []word) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	open := in.open[:0]
+	open, first := in.open[:0], word{andBefore: true}
 	for _, tag := range in.open {
+		untold, done := in.done[tag]
 		switch {
-		case !in.done[tag]:
+		case !done:
 			open = append(open, tag)
 		case len(open) == 0:
-			upTo = tag
+			first.tag, first.untold = tag, append(first.untold, untold)
 		default:
-			single = append(single, tag)
+			words = append(words, word{tag: tag, untold: []func(){untold}})
 		}
+	}
+	if first.tag != 0 {
+		words = append([]word{first}, words...)
 	}
 	in.open = open
 	clear(in.done)
-	in.telling = upTo != 0 || len(single) > 0
-	return upTo, single
+	in.telling = len(words) > 0
+	return words
 }
 
 // giveBack has the broker deliver it to somebody else. Of the two words for that, this is the one that does not count as a

@@ -14,11 +14,22 @@ func TestWhatTheBrokerIsToldTogether(t *testing.T) {
 	for tag := range uint64(8) {
 		in.came(tag + 1)
 	}
+	var untold []uint64
 	take := func(done ...uint64) (upTo uint64, single []uint64) {
 		for _, tag := range done {
-			in.done[tag] = true
+			in.done[tag] = func() { untold = append(untold, tag) }
 		}
-		return in.take()
+		for _, w := range in.take() {
+			if w.andBefore {
+				upTo = w.tag
+			} else {
+				single = append(single, w.tag)
+			}
+			for _, tell := range w.untold {
+				tell()
+			}
+		}
+		return upTo, single
 	}
 	upTo, single := take(2, 5, 4)
 	require.Zero(t, upTo)
@@ -35,4 +46,5 @@ func TestWhatTheBrokerIsToldTogether(t *testing.T) {
 	require.Empty(t, single)
 	require.False(t, in.telling)
 	require.Empty(t, in.open)
+	require.ElementsMatch(t, []uint64{1, 2, 3, 4, 5, 6, 7, 8}, untold)
 }

@@ -183,7 +183,7 @@ func (b *Bus) answer(ctx context.Context) {
 		},
 		begin: func(*intake) {},
 		arrive: func(_ context.Context, in *intake, m *amqp091.Delivery) {
-			in.ack(m.DeliveryTag)
+			in.ack(m.DeliveryTag, func() {})
 			if m.CorrelationId == b.id {
 				return
 			}

@@ -93,7 +93,7 @@ func (b *Bus) Tail(ctx context.Context, pattern string, see func(bus.Event)) err
 		},
 		begin: func(*intake) { b.tails.here.Add(1) },
 		arrive: func(_ context.Context, in *intake, m *amqp091.Delivery) {
-			in.ack(m.DeliveryTag)
+			in.ack(m.DeliveryTag, func() {})
 			e, err := decode(m)
 			if err == nil && (pattern == "" || bus.Matches(pattern, e.Type)) {
 				see(e)
