@@ -69,12 +69,8 @@ func send(ctx context.Context, to *publications, one *corev1.Event) error {
 func (g *gathering) next(to *publications) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.waiting) == 0 {
-		g.calling--
-		return
-	}
 	batch := g.take()
-	if len(batch) == 0 { // nobody waits any more
+	if len(batch) == 0 {
 		g.calling--
 		return
 	}

@@ -3,14 +3,10 @@ package wire
 import (
 	"runtime"
 	"sync"
-	"time"
 )
 
 // together bounds what is sent at once, so that events of the greatest size are no more than MaxMessage.
 const together = 32
-
-// lull is how long nothing has been added when somebody adds alone: whoever yields then wakes a processor that has nothing to do.
-const lull = 200 * time.Microsecond
 
 // Sender sends what is ready at the same moment together. It never waits for more to come. It is safe for concurrent use.
 type Sender[T any] struct {
@@ -21,7 +17,6 @@ type Sender[T any] struct {
 	mu      sync.Mutex // guards what follows
 	waiting []T
 	sending bool
-	last    time.Time // something was added
 }
 
 // NewSender returns one that sends by send, of which one call runs at a time.
@@ -31,16 +26,13 @@ func NewSender[T any](send func([]T)) *Sender[T] { return &Sender[T]{send: send}
 func (s *Sender[T]) Add(one T) {
 	s.mu.Lock()
 	s.waiting = append(s.waiting, one)
-	busy, now := s.sending, time.Now()
-	lively := now.Sub(s.last) < lull
-	s.sending, s.last = true, now
+	busy := s.sending
+	s.sending = true
 	s.mu.Unlock()
 	if busy {
 		return
 	}
-	if lively {
-		runtime.Gosched() // lets those who have something ready add it
-	}
+	runtime.Gosched() // lets those who have something ready add it
 	if s.next() {
 		s.rest.Go(func() { // ends when nothing waits: who adds one is not kept for all that others add
 			for s.next() {

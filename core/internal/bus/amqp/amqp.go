@@ -196,7 +196,7 @@ func (b *Bus) enterBounded(ctx context.Context) (called context.Context, leave f
 		return nil, nil, b.ended(entered, nil)
 	}
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= callWait {
-		return entered, exit, nil
+		return entered, exit, nil // it is bounded as it is: a timer for each publication would be one too many
 	}
 	bounded, cancel := context.WithTimeout(entered, callWait)
 	return bounded, func() { cancel(); exit() }, nil
