@@ -17,15 +17,16 @@ import (
 
 // stageFiles copies every SQLite file of the platform.
 func stageFiles(ctx context.Context, o Options, c *contents, dir string) error {
-	modules, total, err := findFiles(o.DataDir)
+	modules, err := findModules(o.DataDir)
 	if err != nil {
 		return err
 	}
 	c.Modules = modules
+	names := c.names()
+	weights, total := weigh(o.DataDir, names)
 	done := int64(0)
-	for i, name := range c.names() {
-		source := filepath.Join(o.DataDir, name)
-		weight := sizeOf(source)
+	for i, name := range names {
+		source, weight := filepath.Join(o.DataDir, name), weights[i]
 		tell := func(part, of int64) { o.tell(name, done+weight*part/max(of, 1), total) }
 		open := storage.OpenModuleFile
 		if i == 0 {
@@ -63,41 +64,40 @@ func copyFile(ctx context.Context, source, target string, c copier) (err error) 
 	return sqlite.Backup(ctx, db, target, c.tell)
 }
 
-// findFiles lists the modules that have a file, whether or not they are installed, and adds up the sizes of all files.
-func findFiles(dataDir string) (modules []string, total int64, err error) {
-	core := storage.CoreFile(dataDir)
-	if _, err := os.Lstat(core); errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, fmt.Errorf("there is no data in %s (fix: name the folder of a platform with --data-dir)", dataDir)
+// findModules lists the modules that have a file, whether or not they are installed.
+func findModules(dataDir string) (modules []string, err error) {
+	if _, err := os.Lstat(storage.CoreFile(dataDir)); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no data in %s (fix: name the folder of a platform with --data-dir)", dataDir)
 	}
 	entries, err := os.ReadDir(filepath.Join(dataDir, "modules"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, fmt.Errorf("list the modules' data: %w (fix: run as the user that owns the data directory)", err)
+		return nil, fmt.Errorf("list the modules' data: %w (fix: run as the user that owns the data directory)", err)
 	}
-	total = sizeOf(core)
 	for _, entry := range entries {
 		name := entry.Name()
 		if !entry.IsDir() || !storage.ValidModule(name) {
 			continue
 		}
-		file := storage.ModuleFile(dataDir, name)
-		_, err := os.Lstat(file)
+		_, err := os.Lstat(storage.ModuleFile(dataDir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, 0, fmt.Errorf("look for the data of module %s: %w", name, err)
+			return nil, fmt.Errorf("look for the data of module %s: %w", name, err)
 		}
 		modules = append(modules, name)
-		total += sizeOf(file)
 	}
-	return modules, total, nil
+	return modules, nil
 }
 
-// sizeOf is for showing progress only.
-func sizeOf(file string) int64 {
-	info, err := os.Lstat(file)
-	if err != nil {
-		return 0
+// weigh is for showing progress only: sizes from before the first file is copied, as files of modules that run grow meanwhile.
+func weigh(dataDir string, names []string) (weights []int64, total int64) {
+	weights = make([]int64, len(names))
+	for i, name := range names {
+		if info, err := os.Lstat(filepath.Join(dataDir, name)); err == nil {
+			weights[i] = info.Size()
+			total += info.Size()
+		}
 	}
-	return info.Size()
+	return weights, total
 }

@@ -149,6 +149,28 @@ func TestWhileOthersWrite(t *testing.T) {
 	}
 }
 
+func TestProgressOfFilesThatGrow(t *testing.T) {
+	t.Parallel()
+	o := platform(t)
+	var progress []Progress
+	o.Progress = func(p Progress) { progress = append(progress, p) }
+	o.at = func(stage string) {
+		if stage == "copied "+coreFile {
+			db := open(t, storage.ModuleFile(o.DataDir, "blog"))
+			require.NoError(t, db.Exec("CREATE TABLE more AS SELECT zeroblob(1000000)").Error)
+			require.NoError(t, sqlite.Close(db))
+		}
+	}
+	backUp(t, o)
+	done := int64(0)
+	for _, p := range progress {
+		require.Equal(t, progress[0].Total, p.Total)
+		require.LessOrEqual(t, done, p.Done)
+		done = p.Done
+	}
+	require.Equal(t, progress[0].Total, done)
+}
+
 func TestReplaceLosesNothing(t *testing.T) {
 	t.Parallel()
 	o := platform(t)
