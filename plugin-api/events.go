@@ -16,7 +16,7 @@ import (
 // concurrent use. What must be published if, and only if, a change of the module's data is kept, db.Publish publishes.
 type Events struct {
 	client       corev1.EventsClient
-	publications publications
+	publications *publications
 	source       string
 	gathering    gathering
 }
@@ -30,7 +30,7 @@ type Events struct {
 func (e *Events) Publish(ctx context.Context, one Event) error {
 	sent, err := e.ready(ctx, one)
 	if err == nil {
-		err = e.gathering.publish(ctx, &e.publications, sent)
+		err = e.gathering.publish(ctx, e.publications, sent)
 	}
 	if err != nil {
 		return fmt.Errorf("publish %.99q: %w", one.Type, named(err))
@@ -139,5 +139,5 @@ func (e *Events) Relay(ctx context.Context) error {
 }
 
 func newEvents(client corev1.EventsClient, module string) *Events {
-	return &Events{client: client, publications: publications{client: client}, source: event.SourceOf(module)}
+	return &Events{client: client, publications: newPublications(client), source: event.SourceOf(module)}
 }

@@ -2,57 +2,70 @@ package pluginapi
 
 import (
 	"context"
-	"errors"
-	"io"
+	"net"
 	"sync"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/platformd/platformd/plugin-api/wire"
 	corev1 "github.com/platformd/platformd/proto/platform/core/v1"
 )
 
-// publications are calls of Events.Publish. They go over streams that last, one at a time over each: to begin a call of gRPC and
-// to end it costs more than the rest of it. It is safe for concurrent use.
+// publications hand requests to the core on the module's events socket: a call of gRPC costs several times as much. Without a
+// socket they call Events.Publish. It is safe for concurrent use.
 type publications struct {
 	client corev1.EventsClient
+	socket string        // set once, before the first; "" = there is none
+	room   chan struct{} // holds one for each connection in use
 
-	mu   sync.Mutex
-	idle []*publication // at most atOnce
+	mu     sync.Mutex
+	idle   []*publication // at most atOnce
+	closed bool
 }
 
-// publication is one stream.
+// publication is one connection.
 type publication struct {
-	stream corev1.Events_PublishStreamClient
-	hangUp context.CancelFunc
+	net.Conn
+	messages *wire.Messages
 }
 
-// publish returns what Events.Publish would.
+func newPublications(client corev1.EventsClient) *publications {
+	return &publications{client: client, room: make(chan struct{}, wire.MaxPublishing)}
+}
+
+// publish returns what Events.Publish does.
 func (p *publications) publish(ctx context.Context, req *corev1.PublishRequest) error {
+	if p.socket == "" {
+		_, err := p.client.Publish(ctx, req)
+		return err
+	}
+	select {
+	case p.room <- struct{}{}:
+		defer func() { <-p.room }()
+	case <-ctx.Done():
+		return contextError(ctx)
+	}
 	on, err := p.take(ctx)
 	if err != nil {
-		return err
+		return unreachable(ctx, err)
 	}
 	stop := context.AfterFunc(ctx, on.hangUp)
 	answer, err := on.ask(req)
 	switch {
-	case !stop(): // the stream has ended, or is about to
-		if err != nil {
-			return contextError(ctx)
-		}
 	case err != nil:
 		on.hangUp()
-		return err
-	default:
+		return unreachable(ctx, err)
+	case stop():
 		p.putBack(on)
 	}
 	return outcome(answer)
 }
 
-// take returns a stream that nobody else uses.
+// take returns a connection that nobody else uses.
 func (p *publications) take(ctx context.Context) (*publication, error) {
 	if ctx.Err() != nil {
-		return nil, contextError(ctx)
+		return nil, ctx.Err()
 	}
 	p.mu.Lock()
 	if last := len(p.idle) - 1; last >= 0 {
@@ -62,40 +75,54 @@ func (p *publications) take(ctx context.Context) (*publication, error) {
 		return on, nil
 	}
 	p.mu.Unlock()
-	lasting, hangUp := context.WithCancel(context.Background()) // it is not the caller's: others use it after them
-	stop := context.AfterFunc(ctx, hangUp)
-	defer stop()
-	stream, err := p.client.PublishStream(lasting) //nolint:contextcheck // see above
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", p.socket)
 	if err != nil {
-		hangUp()
 		return nil, err
 	}
-	return &publication{stream, hangUp}, nil
+	return &publication{conn, wire.NewMessages(conn)}, nil
 }
 
 func (p *publications) putBack(on *publication) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.idle) == atOnce {
+	if p.closed || len(p.idle) == atOnce {
 		on.hangUp()
 		return
 	}
 	p.idle = append(p.idle, on)
 }
 
-func (p *publication) ask(req *corev1.PublishRequest) (*corev1.PublishStreamResponse, error) {
-	if err := p.stream.Send(&corev1.PublishStreamRequest{Publish: req}); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+// close closes what is idle; what is in use is closed afterwards.
+func (p *publications) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for _, on := range p.idle {
+		on.hangUp()
 	}
-	answer, err := p.stream.Recv() // after io.EOF it says why
-	if errors.Is(err, io.EOF) {
-		err = status.Error(codes.Unavailable, "the core has ended the call")
-	}
-	return answer, err
+	p.idle = nil
 }
 
-// outcome is the error of Publish that an answer stands for.
-func outcome(answer *corev1.PublishStreamResponse) error {
+func (p *publication) ask(req *corev1.PublishRequest) (*corev1.PublishOutcome, error) {
+	if err := p.messages.Send(req); err != nil {
+		return nil, err
+	}
+	answer := &corev1.PublishOutcome{}
+	return answer, p.messages.Receive(answer)
+}
+
+func (p *publication) hangUp() { _ = p.Close() } // what was written is answered, or nobody waits for it
+
+// unreachable is the error of a publication of which it is not known what became.
+func unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return contextError(ctx)
+	}
+	return status.Errorf(codes.Unavailable, "the core cannot be asked: %v", err)
+}
+
+// outcome is the error of Events.Publish that an answer stands for.
+func outcome(answer *corev1.PublishOutcome) error {
 	said := status.New(codes.Code(answer.GetCode()), answer.GetMessage()) //nolint:gosec // unknown ones are allowed
 	if failures := answer.GetFailures(); failures != nil {
 		if detailed, err := said.WithDetails(failures); err == nil { // it has just been decoded

@@ -36,6 +36,7 @@ type server struct {
 	services *services
 	core     *grpc.ClientConn
 	calls    *grpc.ClientConn
+	sent     *publications
 }
 
 // dialer connects to the core's services under the id that InitRequest names.
@@ -128,6 +129,8 @@ func (s *server) newCore(req *modulev1.InitRequest) (*Core, error) {
 	core := NewCore(Core{
 		Name: req.GetName(), Version: req.GetVersion(), Log: s.log, Database: databaseOf(req.GetDatabase()),
 	}, req.GetConfig(), services)
+	s.sent = core.Events.publications
+	s.sent.socket = req.GetEventsSocket()
 	calls, err := openCalls(req.GetCallsSocket())
 	if err != nil {
 		return nil, err
@@ -238,6 +241,9 @@ func (s *server) stop(ctx context.Context) error {
 	s.services.close()
 	if s.inited && s.module.Stop != nil {
 		problems = append(problems, s.module.Stop(ctx))
+	}
+	if s.sent != nil {
+		s.sent.close()
 	}
 	for _, conn := range []*grpc.ClientConn{s.core, s.calls} {
 		if conn != nil {

@@ -14,7 +14,6 @@ import (
 	"github.com/platformd/platformd/plugin-api/event"
 	"github.com/platformd/platformd/plugin-api/manifest"
 	"github.com/platformd/platformd/plugin-api/wire"
-	"github.com/platformd/platformd/plugin-api/wire/guard"
 	corev1 "github.com/platformd/platformd/proto/platform/core/v1"
 	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
@@ -56,11 +55,6 @@ func (s *eventsServer) Publish(_ context.Context, req *corev1.PublishRequest) (*
 		return nil, first
 	}
 	return nil, detailed.Err()
-}
-
-// PublishStream implements corev1.EventsServer.
-func (s *eventsServer) PublishStream(stream guard.PublishStream) error {
-	return guard.Publications(stream, s.Publish)
 }
 
 // Relay implements corev1.EventsServer: Server.Published looks into the outbox when it is asked.

@@ -10,8 +10,8 @@ const (
 )
 
 // workers is how many goroutines of a server handle one call after the other. A new one for each call would begin with a small
-// stack, and copy it to a larger one again and again. As many calls may last: four of Events.PublishStream do.
-const workers = 8
+// stack, and copy it to a larger one again and again.
+const workers = 4
 
 // ServerOptions are those of a server on a connection between the core and a module.
 func ServerOptions() []grpc.ServerOption {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"net"
 	"net/http"
 
 	"google.golang.org/grpc"
@@ -29,6 +30,14 @@ func (d *daemon) openHost(context.Context) (err error) {
 
 func (d *daemon) services(mod *supervisor.Module) func(*grpc.Server) {
 	return d.host.Services(mod.Manifest, mod.Publishing)
+}
+
+// publications returns what answers the module's publications; nil if it publishes nothing.
+func (d *daemon) publications(mod *supervisor.Module) func(context.Context, net.Conn) {
+	if len(mod.Manifest.Events.Publishes) == 0 {
+		return nil
+	}
+	return d.host.Publications(mod.Manifest, mod.Publishing)
 }
 
 func holder(who auth.Identity) authz.Holder {

@@ -42,17 +42,18 @@ func (d *daemon) openLauncher(context.Context) error {
 
 func (d *daemon) openSupervisor(context.Context) error {
 	d.supervisor = supervisor.New(supervisor.Deps{
-		Launcher: d.launcher,
-		Registry: d.registry,
-		Log:      d.log.Named("supervisor"),
-		Migrate:  d.migrate,
-		Database: d.lend,
-		Services: d.services,
-		Calls:    d.serveCalls,
-		Agree:    d.agree,
-		Verify:   d.verify,
-		Output:   d.output,
-		Changed:  d.moduleChanged,
+		Launcher:     d.launcher,
+		Registry:     d.registry,
+		Log:          d.log.Named("supervisor"),
+		Migrate:      d.migrate,
+		Database:     d.lend,
+		Services:     d.services,
+		Calls:        d.serveCalls,
+		Publications: d.publications,
+		Agree:        d.agree,
+		Verify:       d.verify,
+		Output:       d.output,
+		Changed:      d.moduleChanged,
 		LogTail: func(module string, n int) []logs.Entry {
 			return d.logs.Store.Tail(logs.Filter{Module: module, N: n})
 		},

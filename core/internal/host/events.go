@@ -53,11 +53,6 @@ func (s *eventsServer) Publish(ctx context.Context, req *corev1.PublishRequest) 
 	return &corev1.PublishResponse{}, unpublished(errs)
 }
 
-// PublishStream implements corev1.EventsServer.
-func (s *eventsServer) PublishStream(stream guard.PublishStream) error {
-	return guard.Publications(stream, s.Publish)
-}
-
 // admit returns an event as the module may publish it.
 func (s *eventsServer) admit(ctx context.Context, sent *corev1.Event, trace string) (bus.Event, error) {
 	admitted, err := s.publishing.Admit(wire.EventOf(sent), trace)

@@ -2,80 +2,135 @@ package host_test
 
 import (
 	"context"
+	"net"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/platformd/platformd/core/internal/bus"
+	"github.com/platformd/platformd/core/internal/host"
 	pluginapi "github.com/platformd/platformd/plugin-api"
+	"github.com/platformd/platformd/plugin-api/wire"
+	"github.com/platformd/platformd/plugin-api/wire/guard"
 	corev1 "github.com/platformd/platformd/proto/platform/core/v1"
+	modulev1 "github.com/platformd/platformd/proto/platform/module/v1"
 )
 
-// watched is a connection that remembers the streams that were begun on it.
-type watched struct {
-	grpc.ClientConnInterface
+// eventsSocket is the events socket of shop, and what has connected to it.
+type eventsSocket struct {
+	path string
 
-	mu      sync.Mutex
-	streams []context.Context // whose end is that of the stream
+	mu    sync.Mutex
+	conns []net.Conn
+	open  int
 }
 
-// NewStream implements grpc.ClientConnInterface.
-func (w *watched) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (
-	grpc.ClientStream, error,
-) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.streams = append(w.streams, ctx)
-	return w.ClientConnInterface.NewStream(ctx, desc, method, opts...)
-}
-
-// count tells how many streams there have been, and how many of them go on.
-func (w *watched) count() (all, open int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, ctx := range w.streams {
-		if ctx.Err() == nil {
-			open++
-		}
-	}
-	return len(w.streams), open
-}
-
-// publishing is shop's events, which take, and the streams that they go over.
-func (r *rig) publishing(take func(context.Context, []bus.Event) []error) (*pluginapi.Events, *watched) {
+// eventsSocket serves publications, which take takes.
+func (r *rig) eventsSocket(take func(context.Context, []bus.Event) []error) *eventsSocket {
 	r.deps.Publish = take
-	w := &watched{ClientConnInterface: r.connect(publisher())}
-	return pluginapi.NewCore(pluginapi.Core{Name: "shop"}, nil, w).Events, w
+	h, err := host.New(r.deps)
+	require.NoError(r.t, err)
+	publishing, err := guard.NewPublishing(publisher(), schemaOf)
+	require.NoError(r.t, err)
+	serve := h.Publications(publisher(), publishing)
+	s := &eventsSocket{path: filepath.Join(r.t.TempDir(), "e")}
+	l, err := new(net.ListenConfig).Listen(r.t.Context(), "unix", s.path)
+	require.NoError(r.t, err)
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s.opened(conn)
+			all.Go(func() {
+				serve(r.t.Context(), conn)
+				_ = conn.Close()
+				s.ended()
+			})
+		}
+	})
+	r.t.Cleanup(func() {
+		_ = l.Close()
+		s.mu.Lock()
+		for _, conn := range s.conns {
+			_ = conn.Close()
+		}
+		s.mu.Unlock()
+		all.Wait()
+	})
+	return s
+}
+
+func (s *eventsSocket) opened(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns = append(s.conns, conn)
+	s.open++
+}
+
+func (s *eventsSocket) ended() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
+}
+
+// count tells how many connections there have been, and how many of them go on.
+func (s *eventsSocket) count() (all, open int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns), s.open
+}
+
+// module is what shop publishes by.
+func (s *eventsSocket) module(t *testing.T) *pluginapi.Events {
+	t.Helper()
+	var events *pluginapi.Events
+	module, err := pluginapi.NewServer(pluginapi.Module{Init: func(_ context.Context, core *pluginapi.Core) error {
+		events = core.Events
+		return nil
+	}}, hclog.NewNullLogger(), nil)
+	require.NoError(t, err)
+	_, err = module.Init(t.Context(), &modulev1.InitRequest{Name: "shop", EventsSocket: s.path})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, err := module.Stop(t.Context(), &modulev1.StopRequest{})
+		require.NoError(t, err)
+	})
+	return events
 }
 
 func sent() pluginapi.Event { return pluginapi.Event{Type: "shop.order.sent", Version: 1} }
 
-// Publications go over streams that last, which also a refused one leaves as it was.
-func TestAStreamServesManyPublications(t *testing.T) {
+// Publications go over connections that last, which also a refused one leaves as it was.
+func TestAConnectionServesManyPublications(t *testing.T) {
 	t.Parallel()
 	let := make(chan struct{}, 100)
-	events, streams := newRig(t).publishing(func(ctx context.Context, _ []bus.Event) []error {
+	socket := newRig(t).eventsSocket(func(ctx context.Context, _ []bus.Event) []error {
 		select {
 		case <-let:
 		case <-ctx.Done():
 		}
 		return nil
 	})
+	events := socket.module(t)
 	for range 10 {
 		let <- struct{}{}
 		require.NoError(t, events.Publish(t.Context(), sent()))
 		undeclared := events.PublishAll(t.Context(), pluginapi.Event{Type: "shop.x", Version: 1})
 		require.Equal(t, codes.PermissionDenied, status.Code(undeclared))
 	}
-	all, _ := streams.count()
+	all, _ := socket.count()
 	require.Equal(t, 1, all)
 
-	const many = 20
+	const many = 30
 	var publishing sync.WaitGroup
 	for range many {
 		publishing.Go(func() {
@@ -84,88 +139,110 @@ func TestAStreamServesManyPublications(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool { all, _ := streams.count(); return all == many }, 10*time.Second, time.Millisecond)
+	isFull := func() bool { all, _ := socket.count(); return all == wire.MaxPublishing }
+	require.Eventually(t, isFull, 10*time.Second, time.Millisecond)
+	impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	require.Equal(t, codes.DeadlineExceeded, status.Code(events.PublishAll(impatient, sent())), "there is no room")
 	for range many {
 		let <- struct{}{}
 	}
 	publishing.Wait()
-	_, open := streams.count()
-	require.Equal(t, 4, open, "what nobody needs any more is closed")
+	require.Eventually(t, func() bool { _, open := socket.count(); return open == 4 }, 10*time.Second, time.Millisecond,
+		"what nobody needs any more is closed")
 }
 
-// Who gives up hears at once, and so does the core; the next publication goes over another stream.
+// Who gives up hears at once; the next publication goes over another connection.
 func TestGivingUpAPublication(t *testing.T) {
 	t.Parallel()
-	began, ended := make(chan struct{}), make(chan struct{})
+	began, end := make(chan struct{}), make(chan struct{})
 	first := true
-	events, streams := newRig(t).publishing(func(ctx context.Context, _ []bus.Event) []error {
-		if !first {
-			return nil
+	socket := newRig(t).eventsSocket(func(context.Context, []bus.Event) []error {
+		if first {
+			first = false
+			close(began)
+			<-end
 		}
-		first = false
-		close(began)
-		<-ctx.Done()
-		close(ended)
-		return []error{ctx.Err()}
+		return nil
 	})
+	events := socket.module(t)
 	ctx, giveUp := context.WithCancel(t.Context())
 	go func() { <-began; giveUp() }()
 	require.Equal(t, codes.Canceled, status.Code(events.Publish(ctx, sent())))
-	<-ended
 	require.Equal(t, codes.Canceled, status.Code(events.Publish(ctx, sent())), "it is not begun")
+	close(end)
 	require.NoError(t, events.Publish(t.Context(), sent()))
-	all, open := streams.count()
+	all, _ := socket.count()
 	require.Equal(t, 2, all)
-	require.Equal(t, 1, open)
 }
 
-// A publication that fails in the core's own code is the end of its stream, and of nothing else.
-func TestTheEndOfAStream(t *testing.T) {
+// A publication that fails in the core's own code is the end of nothing else.
+func TestAPublicationThatPanics(t *testing.T) {
 	t.Parallel()
 	panics := true
-	events, _ := newRig(t).publishing(func(context.Context, []bus.Event) []error {
+	socket := newRig(t).eventsSocket(func(context.Context, []bus.Event) []error {
 		if panics {
 			panics = false
 			panic("a mistake")
 		}
 		return nil
 	})
+	events := socket.module(t)
 	require.Equal(t, codes.Internal, status.Code(events.Publish(t.Context(), sent())))
 	require.NoError(t, events.Publish(t.Context(), sent()))
+}
 
+// What became of a publication whose connection breaks is not known.
+func TestAConnectionThatBreaks(t *testing.T) {
+	t.Parallel()
+	var socket *eventsSocket
+	breaks := true
+	socket = newRig(t).eventsSocket(func(context.Context, []bus.Event) []error {
+		if breaks {
+			breaks = false
+			_ = socket.conns[0].Close()
+		}
+		return nil
+	})
+	events := socket.module(t)
+	require.ErrorIs(t, events.Publish(t.Context(), sent()), pluginapi.ErrEventsAway)
+	require.NoError(t, events.Publish(t.Context(), sent()))
+
+	nowhere := &eventsSocket{path: filepath.Join(t.TempDir(), "nothing")}
+	require.ErrorIs(t, nowhere.module(t).Publish(t.Context(), sent()), pluginapi.ErrEventsAway)
 	nobody := pluginapi.NewCore(pluginapi.Core{Name: "shop"}, nil, nil).Events
 	require.ErrorIs(t, nobody.Publish(t.Context(), sent()), pluginapi.ErrEventsAway)
 }
 
-// TestPublishStream is what is not the SDK: an answer for each request, in their order, until it hangs up.
-func TestPublishStream(t *testing.T) {
+// TestPublications is what is not the SDK: an answer for each request, in their order, until it hangs up, or sends what is none.
+func TestPublications(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.deps.Publish = func(_ context.Context, events []bus.Event) []error {
+	socket := newRig(t).eventsSocket(func(_ context.Context, events []bus.Event) []error {
 		return []error{nil, bus.ErrUnroutable}[:len(events)]
-	}
-	stream, err := corev1.NewEventsClient(r.connect(publisher())).PublishStream(t.Context())
+	})
+	conn, err := new(net.Dialer).DialContext(t.Context(), "unix", socket.path)
 	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	messages := wire.NewMessages(conn)
 	good := &corev1.Event{Type: "shop.order.sent", Version: 1}
-	for _, request := range []*corev1.PublishStreamRequest{
-		{Publish: &corev1.PublishRequest{Events: []*corev1.Event{good}}},
-		{Publish: &corev1.PublishRequest{Events: []*corev1.Event{good, good}}},
-		{},
-	} {
-		require.NoError(t, stream.Send(request))
+	requests := []*corev1.PublishRequest{{Events: []*corev1.Event{good}}, {Events: []*corev1.Event{good, good}}, {}}
+	var answers []*corev1.PublishOutcome
+	for _, request := range requests {
+		require.NoError(t, messages.Send(request))
 	}
-	require.NoError(t, stream.CloseSend())
-	answer, err := stream.Recv()
+	for range requests {
+		answer := &corev1.PublishOutcome{}
+		require.NoError(t, messages.Receive(answer))
+		answers = append(answers, answer)
+	}
+	require.Zero(t, answers[0].GetCode())
+	require.EqualValues(t, codes.FailedPrecondition, answers[1].GetCode())
+	require.Len(t, answers[1].GetFailures().GetFailures(), 1)
+	require.EqualValues(t, 1, answers[1].GetFailures().GetFailures()[0].GetIndex())
+	require.Zero(t, answers[2].GetCode(), "nothing is published")
+
+	_, err = conn.Write([]byte{1, 0xff})
 	require.NoError(t, err)
-	require.Zero(t, answer.GetCode())
-	answer, err = stream.Recv()
-	require.NoError(t, err)
-	require.EqualValues(t, codes.FailedPrecondition, answer.GetCode())
-	require.Len(t, answer.GetFailures().GetFailures(), 1)
-	require.EqualValues(t, 1, answer.GetFailures().GetFailures()[0].GetIndex())
-	answer, err = stream.Recv()
-	require.NoError(t, err)
-	require.Zero(t, answer.GetCode(), "nothing is published")
-	_, err = stream.Recv()
-	require.ErrorContains(t, err, "EOF")
+	require.Error(t, messages.Receive(&corev1.PublishOutcome{}), "what is no request ends the connection")
 }

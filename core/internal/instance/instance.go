@@ -46,8 +46,9 @@ type Instance struct {
 	broker *plugin.GRPCBroker
 	link   atomic.Uint32 // the version that the module offers
 	data   transport
-	secret []byte            // of the data and the services socket
-	calls  *net.UnixListener // nil if the module calls no others
+	secret []byte // of the data and the services socket
+
+	calls, publications *net.UnixListener // nil if the module calls no others, or publishes nothing
 
 	delivers   atomic.Bool // whether the module takes events by Events.Deliver
 	delivering delivering
@@ -121,6 +122,10 @@ func (i *Instance) Init(ctx context.Context, req *modulev1.InitRequest) error {
 	if i.calls != nil {
 		req.CallsSocket = filepath.Join(i.dir, callsSocket)
 		go i.spec.Calls(i, i.calls) // ends with the listener
+	}
+	if i.publications != nil {
+		req.EventsSocket = filepath.Join(i.dir, eventsSocket)
+		go i.servePublications() //nolint:contextcheck // it ends with the listener
 	}
 	if i.spec.Services != nil {
 		req.CoreBrokerId = i.broker.NextId()
@@ -307,9 +312,7 @@ func (i *Instance) discard() {
 		<-i.proc.done
 	}
 	i.endings.run()
-	if i.calls != nil {
-		_ = i.calls.Close() // nothing was written; a second close changes nothing
-	}
+	i.endListening()
 	if i.data != nil {
 		i.data.Close()
 	}

@@ -1,6 +1,7 @@
 package instance_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -53,6 +54,20 @@ func attempts() map[string]func(on string) (string, error) {
 		"read":    func(file string) (string, error) { text, err := os.ReadFile(file); return string(text), err },
 		"list":    list,
 		"write":   func(file string) (string, error) { return "written", os.WriteFile(file, []byte("x"), 0o600) },
+		"crowd": func(socket string) (string, error) { // of 40 connections at a time, how many are served
+			served := 0
+			for range 40 {
+				conn, err := net.DialTimeout("unix", socket, 10*time.Second)
+				if err != nil {
+					return "", err
+				}
+				defer conn.Close()
+				if n, _ := conn.Read(make([]byte, 1)); n == 1 {
+					served++
+				}
+			}
+			return strconv.Itoa(served), nil
+		},
 		"dial": func(socket string) (string, error) {
 			conn, err := net.DialTimeout("unix", socket, 10*time.Second)
 			if err != nil {
@@ -193,7 +208,7 @@ func isolated(t *testing.T, reachable bool, limits isolation.Limits) cell {
 		level = host.Level()
 	}
 	spec.Data, spec.Limits = filepath.Join(dataDir, "modules", "spy"), limits
-	spec.Calls = greet
+	spec.Calls, spec.Publications = greet, linger
 	return cell{instancetest.LaunchSpec(t, launcher, spec), dataDir, spec.Data, level}
 }
 
@@ -209,6 +224,12 @@ func greet(inst *instance.Instance, l *net.UnixListener) {
 		}
 		_ = conn.Close()
 	}
+}
+
+// linger greets, and stays until the module hangs up or has ended.
+func linger(_ context.Context, conn net.Conn) {
+	_, _ = conn.Write([]byte("x"))
+	_, _ = conn.Read(make([]byte, 1))
 }
 
 func (c cell) try(t *testing.T, what, on string) string {
@@ -275,22 +296,34 @@ func TestAModuleCanDoWhatItMay(t *testing.T) {
 	})
 }
 
-// Its process can call others, and nobody else in its name.
-func TestTheCallsSocketIsTheProcesss(t *testing.T) {
+// Its process can call others, and publish, and nobody else in its name.
+func TestTheSocketsAreTheProcesss(t *testing.T) {
 	t.Parallel()
 	eachLevel(t, func(t *testing.T, c cell) {
-		socket := filepath.Join(c.dataDir, "run", "1", "calls.sock")
-		require.Equal(t, "connected", c.try(t, "dial", socket))
-		info, err := os.Stat(socket)
-		require.NoError(t, err)
-		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
-		conn, err := net.DialTimeout("unix", socket, 5*time.Second)
-		require.NoError(t, err)
-		defer conn.Close()
-		require.NoError(t, conn.SetReadDeadline(time.Now().Add(5*time.Second)))
-		_, err = conn.Read(make([]byte, 1))
-		require.ErrorIs(t, err, io.EOF)
+		for _, name := range []string{"calls.sock", "events.sock"} {
+			socket := filepath.Join(c.dataDir, "run", "1", name)
+			require.Equal(t, "connected", c.try(t, "dial", socket))
+			info, err := os.Stat(socket)
+			require.NoError(t, err)
+			require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+			conn, err := net.DialTimeout("unix", socket, 5*time.Second)
+			require.NoError(t, err)
+			defer conn.Close()
+			require.NoError(t, conn.SetReadDeadline(time.Now().Add(5*time.Second)))
+			_, err = conn.Read(make([]byte, 1))
+			require.ErrorIs(t, err, io.EOF)
+		}
 	})
+}
+
+// A module that opens more connections than it needs gets no more, and has as many again when it has closed them.
+func TestConnectionsToTheEventsSocketAreBounded(t *testing.T) {
+	t.Parallel()
+	c := isolated(t, false, isolation.Limits{Memory: 1 << 30, CPU: 2, PIDs: 200, OpenFiles: 300})
+	socket := filepath.Join(c.dataDir, "run", "1", "events.sock")
+	for range 2 {
+		require.Eventually(t, func() bool { return c.try(t, "crowd", socket) == "32" }, 20*time.Second, 10*time.Millisecond)
+	}
 }
 
 func TestAModuleSeesTheAllowListOnly(t *testing.T) {

@@ -117,6 +117,8 @@ type Spec struct {
 	Provides bool
 	// Calls serves the module's calls to others, whose socket it is given, until that is closed; nil if it calls none.
 	Calls func(*Instance, *net.UnixListener)
+	// Publications answers what the module publishes on a connection, until that or ctx ends; nil if it publishes nothing.
+	Publications func(ctx context.Context, conn net.Conn)
 	// Output opens one stream of what the process prints: standard error, and standard output after the handshake. Each
 	// stream is written by one goroutine, in arbitrary pieces, and closed at its end; writes must not block for long.
 	Output func() io.WriteCloser
@@ -151,16 +153,12 @@ func (l *Launcher) prepare(inst *Instance) (_ *process, err error) {
 		return nil, &HostError{Err: err}
 	}
 	inst.sha256 = image.sum
-	if inst.spec.Calls != nil {
-		if inst.calls, err = listenCalls(inst.dir); err != nil {
-			return nil, errors.Join(&HostError{Err: err}, image.close())
-		}
+	if err := inst.listen(); err != nil {
+		return nil, errors.Join(&HostError{Err: err}, image.close())
 	}
 	cell, err := l.cell(inst.spec, isolation.Spec{Runtime: inst.dir, Image: image.file})
-	if err != nil && inst.calls != nil {
-		err = errors.Join(err, inst.calls.Close())
-	}
 	if err != nil {
+		inst.endListening()
 		return nil, errors.Join(err, image.close())
 	}
 	return newProcess(l, inst.spec, cell, inst.dir), nil

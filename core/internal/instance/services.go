@@ -6,32 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"time"
 )
 
-const (
-	callsSocket    = "calls.sock"
-	servicesSocket = "services.sock"
-)
+const servicesSocket = "services.sock"
 
-// listenCalls makes the socket on which the module calls others. It must be there before the folder is handed to the module's
-// user: what we make in it afterwards could not be handed over safely.
-func listenCalls(dir string) (*net.UnixListener, error) {
-	path := filepath.Join(dir, callsSocket)
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("make the module's calls socket: %w", err)
-	}
-	l.SetUnlinkOnClose(false) // the folder goes as a whole; by then the path may be the module's own doing
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("make the module's calls socket: %w", err), l.Close())
-	}
-	return l, nil
-}
-
-// CheckCaller refuses a connection to the calls socket that is not the module's own process's.
+// CheckCaller refuses a connection that is not the module's own process's.
 func (i *Instance) CheckCaller(conn *net.UnixConn) error {
 	check := checkPeer(i.PID(), i.proc.cell.UID)
 	if check == nil {

@@ -108,15 +108,16 @@ func newBenchWith(t *testing.T, change func(*supervisor.Deps), modules ...*super
 		Database: func(context.Context, *supervisor.Module, *instance.Instance) (*modulev1.Database, error) {
 			return &modulev1.Database{}, nil
 		},
-		Services: func(*supervisor.Module) func(*grpc.Server) { return func(*grpc.Server) {} },
-		Calls:    func(*supervisor.Module) func(*instance.Instance, *net.UnixListener) { return nil },
-		Agree:    func(*supervisor.Module, []byte) (func(), error) { return nil, nil },
-		Verify:   func(context.Context, *supervisor.Module, *instance.Instance, bool) (func(), error) { return nil, nil },
-		Output:   func(string) io.WriteCloser { return discard{} },
-		Changed:  b.changed,
-		LogTail:  func(module string, n int) []logs.Entry { return []logs.Entry{{Module: module, Message: "the end"}} },
-		CrashDir: t.TempDir(),
-		Random:   func() float64 { return 0.5 },
+		Services:     func(*supervisor.Module) func(*grpc.Server) { return func(*grpc.Server) {} },
+		Calls:        func(*supervisor.Module) func(*instance.Instance, *net.UnixListener) { return nil },
+		Publications: func(*supervisor.Module) func(context.Context, net.Conn) { return nil },
+		Agree:        func(*supervisor.Module, []byte) (func(), error) { return nil, nil },
+		Verify:       func(context.Context, *supervisor.Module, *instance.Instance, bool) (func(), error) { return nil, nil },
+		Output:       func(string) io.WriteCloser { return discard{} },
+		Changed:      b.changed,
+		LogTail:      func(module string, n int) []logs.Entry { return []logs.Entry{{Module: module, Message: "the end"}} },
+		CrashDir:     t.TempDir(),
+		Random:       func() float64 { return 0.5 },
 	}
 	change(&deps)
 	b.supervisor = supervisor.New(deps)

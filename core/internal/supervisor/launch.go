@@ -107,7 +107,7 @@ func died(inst *instance.Instance, err error) bool {
 
 func (l *launch) spec() instance.Spec {
 	spec := Spec(l.mod, l.deps.Output)
-	spec.Services, spec.Calls = l.deps.Services(l.mod), l.deps.Calls(l.mod)
+	spec.Services, spec.Calls, spec.Publications = l.deps.Services(l.mod), l.deps.Calls(l.mod), l.deps.Publications(l.mod)
 	return spec
 }
 

@@ -50,6 +50,8 @@ type Deps struct {
 	Services func(mod *Module) func(*grpc.Server)
 	// Calls returns what serves the module's calls to other modules, as instance.Spec.Calls; nil if it makes none.
 	Calls func(mod *Module) func(*instance.Instance, *net.UnixListener)
+	// Publications returns what answers the module's publications, as instance.Spec.Publications; nil if it publishes nothing.
+	Publications func(mod *Module) func(context.Context, net.Conn)
 	// Agree returns an error if the module was built to call others in another form than theirs, so that it must not start; consumed
 	// is what it says of that (DescribeResponse.consumed). What it returns is called if the instance comes to take requests; nil
 	// is nothing to call.

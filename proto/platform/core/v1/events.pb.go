@@ -221,53 +221,10 @@ func (x *PublishFailure) GetMessage() string {
 	return ""
 }
 
-type PublishStreamRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Publish       *PublishRequest        `protobuf:"bytes,1,opt,name=publish,proto3" json:"publish,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *PublishStreamRequest) Reset() {
-	*x = PublishStreamRequest{}
-	mi := &file_platform_core_v1_events_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *PublishStreamRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*PublishStreamRequest) ProtoMessage() {}
-
-func (x *PublishStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_core_v1_events_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use PublishStreamRequest.ProtoReflect.Descriptor instead.
-func (*PublishStreamRequest) Descriptor() ([]byte, []int) {
-	return file_platform_core_v1_events_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *PublishStreamRequest) GetPublish() *PublishRequest {
-	if x != nil {
-		return x.Publish
-	}
-	return nil
-}
-
-type PublishStreamResponse struct {
+// PublishOutcome is what a PublishRequest is answered on the module's events socket (InitRequest.events_socket).
+type PublishOutcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The code and the message of the status of Publish, and what its details hold.
+	// The code and the message of the status that a call of Publish would have, and what its details would hold.
 	Code          int32            `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
 	Message       string           `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	Failures      *PublishFailures `protobuf:"bytes,3,opt,name=failures,proto3" json:"failures,omitempty"`
@@ -275,21 +232,21 @@ type PublishStreamResponse struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *PublishStreamResponse) Reset() {
-	*x = PublishStreamResponse{}
-	mi := &file_platform_core_v1_events_proto_msgTypes[5]
+func (x *PublishOutcome) Reset() {
+	*x = PublishOutcome{}
+	mi := &file_platform_core_v1_events_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *PublishStreamResponse) String() string {
+func (x *PublishOutcome) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*PublishStreamResponse) ProtoMessage() {}
+func (*PublishOutcome) ProtoMessage() {}
 
-func (x *PublishStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_core_v1_events_proto_msgTypes[5]
+func (x *PublishOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_platform_core_v1_events_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -300,26 +257,26 @@ func (x *PublishStreamResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use PublishStreamResponse.ProtoReflect.Descriptor instead.
-func (*PublishStreamResponse) Descriptor() ([]byte, []int) {
-	return file_platform_core_v1_events_proto_rawDescGZIP(), []int{5}
+// Deprecated: Use PublishOutcome.ProtoReflect.Descriptor instead.
+func (*PublishOutcome) Descriptor() ([]byte, []int) {
+	return file_platform_core_v1_events_proto_rawDescGZIP(), []int{4}
 }
 
-func (x *PublishStreamResponse) GetCode() int32 {
+func (x *PublishOutcome) GetCode() int32 {
 	if x != nil {
 		return x.Code
 	}
 	return 0
 }
 
-func (x *PublishStreamResponse) GetMessage() string {
+func (x *PublishOutcome) GetMessage() string {
 	if x != nil {
 		return x.Message
 	}
 	return ""
 }
 
-func (x *PublishStreamResponse) GetFailures() *PublishFailures {
+func (x *PublishOutcome) GetFailures() *PublishFailures {
 	if x != nil {
 		return x.Failures
 	}
@@ -334,7 +291,7 @@ type RelayRequest struct {
 
 func (x *RelayRequest) Reset() {
 	*x = RelayRequest{}
-	mi := &file_platform_core_v1_events_proto_msgTypes[6]
+	mi := &file_platform_core_v1_events_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -346,7 +303,7 @@ func (x *RelayRequest) String() string {
 func (*RelayRequest) ProtoMessage() {}
 
 func (x *RelayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_core_v1_events_proto_msgTypes[6]
+	mi := &file_platform_core_v1_events_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -359,7 +316,7 @@ func (x *RelayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayRequest.ProtoReflect.Descriptor instead.
 func (*RelayRequest) Descriptor() ([]byte, []int) {
-	return file_platform_core_v1_events_proto_rawDescGZIP(), []int{6}
+	return file_platform_core_v1_events_proto_rawDescGZIP(), []int{5}
 }
 
 type RelayResponse struct {
@@ -370,7 +327,7 @@ type RelayResponse struct {
 
 func (x *RelayResponse) Reset() {
 	*x = RelayResponse{}
-	mi := &file_platform_core_v1_events_proto_msgTypes[7]
+	mi := &file_platform_core_v1_events_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -382,7 +339,7 @@ func (x *RelayResponse) String() string {
 func (*RelayResponse) ProtoMessage() {}
 
 func (x *RelayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_platform_core_v1_events_proto_msgTypes[7]
+	mi := &file_platform_core_v1_events_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -395,7 +352,7 @@ func (x *RelayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelayResponse.ProtoReflect.Descriptor instead.
 func (*RelayResponse) Descriptor() ([]byte, []int) {
-	return file_platform_core_v1_events_proto_rawDescGZIP(), []int{7}
+	return file_platform_core_v1_events_proto_rawDescGZIP(), []int{6}
 }
 
 var File_platform_core_v1_events_proto protoreflect.FileDescriptor
@@ -412,18 +369,15 @@ const file_platform_core_v1_events_proto_rawDesc = "" +
 	"\x0ePublishFailure\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"R\n" +
-	"\x14PublishStreamRequest\x12:\n" +
-	"\apublish\x18\x01 \x01(\v2 .platform.core.v1.PublishRequestR\apublish\"\x84\x01\n" +
-	"\x15PublishStreamResponse\x12\x12\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"}\n" +
+	"\x0ePublishOutcome\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12=\n" +
 	"\bfailures\x18\x03 \x01(\v2!.platform.core.v1.PublishFailuresR\bfailures\"\x0e\n" +
 	"\fRelayRequest\"\x0f\n" +
-	"\rRelayResponse2\xa0\x02\n" +
+	"\rRelayResponse2\xb2\x01\n" +
 	"\x06Events\x12V\n" +
-	"\aPublish\x12 .platform.core.v1.PublishRequest\x1a!.platform.core.v1.PublishResponse\"\x06\xfa\xe3\x18\x02\x18\x01\x12l\n" +
-	"\rPublishStream\x12&.platform.core.v1.PublishStreamRequest\x1a'.platform.core.v1.PublishStreamResponse\"\x06\xfa\xe3\x18\x02\x18\x01(\x010\x01\x12P\n" +
+	"\aPublish\x12 .platform.core.v1.PublishRequest\x1a!.platform.core.v1.PublishResponse\"\x06\xfa\xe3\x18\x02\x18\x01\x12P\n" +
 	"\x05Relay\x12\x1e.platform.core.v1.RelayRequest\x1a\x1f.platform.core.v1.RelayResponse\"\x06\xfa\xe3\x18\x02\x18\x01B>Z<github.com/platformd/platformd/proto/platform/core/v1;corev1b\x06proto3"
 
 var (
@@ -438,34 +392,30 @@ func file_platform_core_v1_events_proto_rawDescGZIP() []byte {
 	return file_platform_core_v1_events_proto_rawDescData
 }
 
-var file_platform_core_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_platform_core_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_platform_core_v1_events_proto_goTypes = []any{
-	(*PublishRequest)(nil),        // 0: platform.core.v1.PublishRequest
-	(*PublishResponse)(nil),       // 1: platform.core.v1.PublishResponse
-	(*PublishFailures)(nil),       // 2: platform.core.v1.PublishFailures
-	(*PublishFailure)(nil),        // 3: platform.core.v1.PublishFailure
-	(*PublishStreamRequest)(nil),  // 4: platform.core.v1.PublishStreamRequest
-	(*PublishStreamResponse)(nil), // 5: platform.core.v1.PublishStreamResponse
-	(*RelayRequest)(nil),          // 6: platform.core.v1.RelayRequest
-	(*RelayResponse)(nil),         // 7: platform.core.v1.RelayResponse
-	(*Event)(nil),                 // 8: platform.core.v1.Event
+	(*PublishRequest)(nil),  // 0: platform.core.v1.PublishRequest
+	(*PublishResponse)(nil), // 1: platform.core.v1.PublishResponse
+	(*PublishFailures)(nil), // 2: platform.core.v1.PublishFailures
+	(*PublishFailure)(nil),  // 3: platform.core.v1.PublishFailure
+	(*PublishOutcome)(nil),  // 4: platform.core.v1.PublishOutcome
+	(*RelayRequest)(nil),    // 5: platform.core.v1.RelayRequest
+	(*RelayResponse)(nil),   // 6: platform.core.v1.RelayResponse
+	(*Event)(nil),           // 7: platform.core.v1.Event
 }
 var file_platform_core_v1_events_proto_depIdxs = []int32{
-	8, // 0: platform.core.v1.PublishRequest.events:type_name -> platform.core.v1.Event
+	7, // 0: platform.core.v1.PublishRequest.events:type_name -> platform.core.v1.Event
 	3, // 1: platform.core.v1.PublishFailures.failures:type_name -> platform.core.v1.PublishFailure
-	0, // 2: platform.core.v1.PublishStreamRequest.publish:type_name -> platform.core.v1.PublishRequest
-	2, // 3: platform.core.v1.PublishStreamResponse.failures:type_name -> platform.core.v1.PublishFailures
-	0, // 4: platform.core.v1.Events.Publish:input_type -> platform.core.v1.PublishRequest
-	4, // 5: platform.core.v1.Events.PublishStream:input_type -> platform.core.v1.PublishStreamRequest
-	6, // 6: platform.core.v1.Events.Relay:input_type -> platform.core.v1.RelayRequest
-	1, // 7: platform.core.v1.Events.Publish:output_type -> platform.core.v1.PublishResponse
-	5, // 8: platform.core.v1.Events.PublishStream:output_type -> platform.core.v1.PublishStreamResponse
-	7, // 9: platform.core.v1.Events.Relay:output_type -> platform.core.v1.RelayResponse
-	7, // [7:10] is the sub-list for method output_type
-	4, // [4:7] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	2, // 2: platform.core.v1.PublishOutcome.failures:type_name -> platform.core.v1.PublishFailures
+	0, // 3: platform.core.v1.Events.Publish:input_type -> platform.core.v1.PublishRequest
+	5, // 4: platform.core.v1.Events.Relay:input_type -> platform.core.v1.RelayRequest
+	1, // 5: platform.core.v1.Events.Publish:output_type -> platform.core.v1.PublishResponse
+	6, // 6: platform.core.v1.Events.Relay:output_type -> platform.core.v1.RelayResponse
+	5, // [5:7] is the sub-list for method output_type
+	3, // [3:5] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_platform_core_v1_events_proto_init() }
@@ -481,7 +431,7 @@ func file_platform_core_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_platform_core_v1_events_proto_rawDesc), len(file_platform_core_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

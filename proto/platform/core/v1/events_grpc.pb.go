@@ -19,9 +19,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Events_Publish_FullMethodName       = "/platform.core.v1.Events/Publish"
-	Events_PublishStream_FullMethodName = "/platform.core.v1.Events/PublishStream"
-	Events_Relay_FullMethodName         = "/platform.core.v1.Events/Relay"
+	Events_Publish_FullMethodName = "/platform.core.v1.Events/Publish"
+	Events_Relay_FullMethodName   = "/platform.core.v1.Events/Relay"
 )
 
 // EventsClient is the client API for Events service.
@@ -43,9 +42,6 @@ type EventsClient interface {
 	// because its disk is full; UNAVAILABLE if the bus does not answer, when the event may have been taken: publish it again, with
 	// the same id.
 	Publish(ctx context.Context, in *PublishRequest, opts ...grpc.CallOption) (*PublishResponse, error)
-	// PublishStream is Publish for one call after the other: each request is answered before the next is read. The end of the stream
-	// ends the one that is under way, as the end of a call of Publish does.
-	PublishStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PublishStreamRequest, PublishStreamResponse], error)
 	// Relay says that there are events in the module's outbox. The core looks there from time to time anyhow: this only makes it
 	// look sooner. It returns at once. Errors: PERMISSION_DENIED for a module that can have no outbox.
 	Relay(ctx context.Context, in *RelayRequest, opts ...grpc.CallOption) (*RelayResponse, error)
@@ -68,19 +64,6 @@ func (c *eventsClient) Publish(ctx context.Context, in *PublishRequest, opts ...
 	}
 	return out, nil
 }
-
-func (c *eventsClient) PublishStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PublishStreamRequest, PublishStreamResponse], error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Events_ServiceDesc.Streams[0], Events_PublishStream_FullMethodName, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	x := &grpc.GenericClientStream[PublishStreamRequest, PublishStreamResponse]{ClientStream: stream}
-	return x, nil
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Events_PublishStreamClient = grpc.BidiStreamingClient[PublishStreamRequest, PublishStreamResponse]
 
 func (c *eventsClient) Relay(ctx context.Context, in *RelayRequest, opts ...grpc.CallOption) (*RelayResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -111,9 +94,6 @@ type EventsServer interface {
 	// because its disk is full; UNAVAILABLE if the bus does not answer, when the event may have been taken: publish it again, with
 	// the same id.
 	Publish(context.Context, *PublishRequest) (*PublishResponse, error)
-	// PublishStream is Publish for one call after the other: each request is answered before the next is read. The end of the stream
-	// ends the one that is under way, as the end of a call of Publish does.
-	PublishStream(grpc.BidiStreamingServer[PublishStreamRequest, PublishStreamResponse]) error
 	// Relay says that there are events in the module's outbox. The core looks there from time to time anyhow: this only makes it
 	// look sooner. It returns at once. Errors: PERMISSION_DENIED for a module that can have no outbox.
 	Relay(context.Context, *RelayRequest) (*RelayResponse, error)
@@ -129,9 +109,6 @@ type UnimplementedEventsServer struct{}
 
 func (UnimplementedEventsServer) Publish(context.Context, *PublishRequest) (*PublishResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Publish not implemented")
-}
-func (UnimplementedEventsServer) PublishStream(grpc.BidiStreamingServer[PublishStreamRequest, PublishStreamResponse]) error {
-	return status.Error(codes.Unimplemented, "method PublishStream not implemented")
 }
 func (UnimplementedEventsServer) Relay(context.Context, *RelayRequest) (*RelayResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Relay not implemented")
@@ -175,13 +152,6 @@ func _Events_Publish_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Events_PublishStream_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(EventsServer).PublishStream(&grpc.GenericServerStream[PublishStreamRequest, PublishStreamResponse]{ServerStream: stream})
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Events_PublishStreamServer = grpc.BidiStreamingServer[PublishStreamRequest, PublishStreamResponse]
-
 func _Events_Relay_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RelayRequest)
 	if err := dec(in); err != nil {
@@ -216,13 +186,6 @@ var Events_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Events_Relay_Handler,
 		},
 	},
-	Streams: []grpc.StreamDesc{
-		{
-			StreamName:    "PublishStream",
-			Handler:       _Events_PublishStream_Handler,
-			ServerStreams: true,
-			ClientStreams: true,
-		},
-	},
+	Streams:  []grpc.StreamDesc{},
 	Metadata: "platform/core/v1/events.proto",
 }
