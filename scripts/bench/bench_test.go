@@ -153,7 +153,7 @@ func TestQuickRunWithEvents(t *testing.T) {
 	require.Len(t, result.Scenarios, 2)
 	for _, scenario := range result.Scenarios {
 		require.Equal(t, "amqp091", scenario.Baseline)
-		require.Len(t, scenario.Rows, 4)
+		require.Len(t, scenario.Rows, 5)
 		for _, row := range scenario.Rows {
 			require.Zero(t, row.Errors, "%s in %s: %s", row.Contestant, scenario.ID, stderr)
 			require.Positive(t, row.PerSecond)

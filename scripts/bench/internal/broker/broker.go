@@ -64,6 +64,9 @@ func (s *Server) Name() string {
 // Queue is where the events wait of a contestant that names what it has itself.
 func Queue(name string) string { return name + ".queue" }
 
+// Exchange routes events to that queue.
+func Exchange(name string) string { return name + ".events" }
+
 // queues are those of contestants, and those that platformd makes for the one subscription of the module bench.
 func queues(name string) []string {
 	subscription := ".bench.bench.thing.happened"

@@ -14,8 +14,13 @@ const rawBroker = "amqp091"
 func messengers() []Contestant {
 	return []Contestant{
 		{
-			Name: rawBroker, What: "amqp091-go alone: a quorum queue, confirms, mandatory", Subject: scenario.Events, Against: rawBroker,
+			Name: rawBroker, What: "amqp091-go alone: a topic exchange, a quorum queue, confirms, mandatory",
+			Subject: scenario.Events, Against: rawBroker,
 			broker: true, needs: []string{"amqp091"}, start: startMessenger("amqp091"),
+		},
+		{
+			Name: "amqp091-direct", What: "the same, with messages that name their queue", Subject: scenario.Events, Against: rawBroker,
+			broker: true, needs: []string{"amqp091"}, start: startMessenger("amqp091", "direct"),
 		},
 		{
 			Name: "rabbitmq", What: "platformd, module → core → RabbitMQ → core → module", Subject: scenario.Events, Against: rawBroker,
@@ -34,9 +39,9 @@ func messengers() []Contestant {
 }
 
 // startMessenger runs one process that publishes and consumes.
-func startMessenger(name string) func(context.Context, *Site, string) ([]*proc.Process, error) {
+func startMessenger(name string, more ...string) func(context.Context, *Site, string) ([]*proc.Process, error) {
 	return func(ctx context.Context, s *Site, address string) ([]*proc.Process, error) {
-		p, err := s.run(ctx, name, s.bin(name), address, s.broker.URL, s.broker.Name())
+		p, err := s.run(ctx, name, s.bin(name), append([]string{address, s.broker.URL, s.broker.Name()}, more...)...)
 		if err != nil {
 			return nil, err
 		}

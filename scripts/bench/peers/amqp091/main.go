@@ -1,5 +1,6 @@
 // Command amqp091 is the contestant that others over RabbitMQ are compared with: the client library alone, with durable messages
-// to a quorum queue, confirms, and an acknowledgement for each delivery.
+// that a topic exchange routes to a quorum queue, confirms, and an acknowledgement for each delivery. With a fourth argument,
+// "direct", messages name their queue, which the broker has less work with, and which nobody can subscribe to.
 package main
 
 import (
@@ -17,23 +18,42 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 4 {
-		fmt.Fprintf(os.Stderr, "usage: %s HOST:PORT URL NAME\n", os.Args[0])
+	if len(os.Args) < 4 || len(os.Args) > 5 || len(os.Args) == 5 && os.Args[4] != "direct" {
+		fmt.Fprintf(os.Stderr, "usage: %s HOST:PORT URL NAME [direct]\n", os.Args[0])
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2], os.Args[3]); err != nil {
+	if err := run(os.Args[1], os.Args[2], names{os.Args[3], len(os.Args) == 5}); err != nil {
 		fmt.Fprintln(os.Stderr, "error: "+err.Error())
 		os.Exit(1)
 	}
 }
 
-func run(address, url, name string) error {
-	queue := broker.Queue(name)
+// names are those of what the contestant makes on the broker.
+type names struct {
+	begin  string
+	direct bool
+}
+
+// declare makes the queue, and what routes to it.
+func (n names) declare(ch *amqp091.Channel) (exchange, key string, err error) {
+	queue := broker.Queue(n.begin)
+	_, err = ch.QueueDeclare(queue, true, false, false, false, amqp091.Table{amqp091.QueueTypeArg: amqp091.QueueTypeQuorum})
+	if err != nil || n.direct {
+		return "", queue, err
+	}
+	exchange = broker.Exchange(n.begin)
+	if err := ch.ExchangeDeclare(exchange, amqp091.ExchangeTopic, true, false, false, false, nil); err != nil {
+		return "", "", err
+	}
+	return exchange, eventload.Type, ch.QueueBind(queue, eventload.Type, exchange, false, nil)
+}
+
+func run(address, url string, n names) error {
 	publishing, err := openChannel(url)
 	if err != nil {
 		return err
 	}
-	_, err = publishing.QueueDeclare(queue, true, false, false, false, amqp091.Table{amqp091.QueueTypeArg: amqp091.QueueTypeQuorum})
+	exchange, key, err := n.declare(publishing)
 	if err == nil {
 		err = publishing.Confirm(false)
 	}
@@ -41,7 +61,7 @@ func run(address, url, name string) error {
 		return fmt.Errorf("make the queue: %w", err)
 	}
 	load := eventload.New(func(ctx context.Context, id string, data []byte) error {
-		confirmation, err := publishing.PublishWithDeferredConfirmWithContext(ctx, "", queue, true, false, message(id, data))
+		confirmation, err := publishing.PublishWithDeferredConfirmWithContext(ctx, exchange, key, true, false, message(id, data))
 		if err != nil {
 			return err
 		}
@@ -50,7 +70,7 @@ func run(address, url, name string) error {
 		}
 		return nil
 	})
-	if err := consume(url, queue, load); err != nil {
+	if err := consume(url, broker.Queue(n.begin), load); err != nil {
 		return err
 	}
 	return front.Serve(address, load)
