@@ -2,7 +2,7 @@
 # under scripts/; the tools they use are pinned in scripts/tools and built into .tools/bin when first needed.
 
 .DEFAULT_GOAL := help
-.PHONY: help build start test lint generate proto-image bench bench-authz gobench soak fuzz dist vuln clean
+.PHONY: help build start test lint generate proto-image bench bench-authz profile gobench soak fuzz dist vuln clean
 
 FUZZTIME ?= 60s
 MODULES  := scripts/modules
@@ -33,12 +33,16 @@ generate: .tools/buf.stamp .tools/protoc.stamp ## Regenerate what is generated: 
 proto-image: .tools/buf.stamp ## Accept today's protocol as the one `make lint` compares with (after a release)
 	.tools/bin/buf build --exclude-source-info -o proto/image.binpb
 
+bench: export PGO = 1
 bench: build ## Compare with gin, nginx, HAProxy and others; half an hour (ARGS="--quick --only gin,link"; ARGS=--help)
 	@cd scripts/bench && CGO_ENABLED=0 GOWORK=off go build -trimpath -buildvcs=false -o "$(CURDIR)/bin/.stage/bench" .
 	@exec bin/.stage/bench $(ARGS)
 
 bench-authz: ## Compare a check of the authorizer with casbin's, on the same 100,000 assignments (ROUNDS=3, BENCHTIME=1s)
 	@scripts/bench-authz
+
+profile: ## Record, for releases, where the daemon spends its time under the benchmark's loads; ten minutes (DURATION=10s)
+	@scripts/profile
 
 gobench: ## Run the Go benchmarks of the workspace (BENCH=regexp, BENCHTIME=1s, COUNT=1)
 	@scripts/gobench
