@@ -2,6 +2,8 @@ package pluginapi
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"sync"
 
@@ -52,6 +54,10 @@ func (p *publications) publish(ctx context.Context, req *corev1.PublishRequest) 
 	}
 	stop := context.AfterFunc(ctx, on.hangUp)
 	answer, err := on.ask(req)
+	if errors.Is(err, wire.ErrTooLarge) { // nothing was sent
+		answer, err = &corev1.PublishOutcome{Code: int32(codes.InvalidArgument), Message: fmt.Sprintf(
+			"the events have more than %d bytes together (fix: publish fewer at once)", wire.MaxMessage)}, nil
+	}
 	switch {
 	case err != nil:
 		on.hangUp()

@@ -54,4 +54,9 @@ func TestMessagesThatAreNone(t *testing.T) {
 	require.Error(t, receive([]byte{1, 0xff}))
 	var tooLarge *protodelim.SizeTooLargeError
 	require.ErrorAs(t, receive(binary.AppendUvarint(nil, wire.MaxMessage+1)), &tooLarge)
+
+	conn := &counted{}
+	huge := &corev1.PublishOutcome{Message: strings.Repeat("x", wire.MaxMessage)}
+	require.ErrorIs(t, wire.NewMessages(conn).Send(huge), wire.ErrTooLarge)
+	require.Zero(t, conn.writes)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/platformd/platformd/core/internal/bus"
 	"github.com/platformd/platformd/core/internal/host"
 	pluginapi "github.com/platformd/platformd/plugin-api"
+	"github.com/platformd/platformd/plugin-api/event"
 	"github.com/platformd/platformd/plugin-api/wire"
 	"github.com/platformd/platformd/plugin-api/wire/guard"
 	corev1 "github.com/platformd/platformd/proto/platform/core/v1"
@@ -127,6 +130,12 @@ func TestAConnectionServesManyPublications(t *testing.T) {
 		undeclared := events.PublishAll(t.Context(), pluginapi.Event{Type: "shop.x", Version: 1})
 		require.Equal(t, codes.PermissionDenied, status.Code(undeclared))
 	}
+	large := pluginapi.Event{Type: "shop.order.sent", Version: 1, Data: []byte(`"` + strings.Repeat("x", event.MaxData-2) + `"`)}
+	tooMuch := events.PublishAll(t.Context(), slices.Repeat([]pluginapi.Event{large}, 65)...)
+	require.Equal(t, codes.InvalidArgument, status.Code(tooMuch))
+	require.ErrorContains(t, tooMuch, "fewer at once")
+	let <- struct{}{}
+	require.NoError(t, events.PublishAll(t.Context(), slices.Repeat([]pluginapi.Event{large}, 60)...))
 	all, _ := socket.count()
 	require.Equal(t, 1, all)
 
