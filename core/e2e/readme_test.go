@@ -76,7 +76,7 @@ var varies = []string{
 	`\b[0-9]+ +[0-9a-f]{64}\b`, // sizes with checksums
 	`\b[0-9a-f]{64}\b`,         // checksums
 	`[0-9]+ bytes, [0-9]+ unpacked`,
-	`took +[0-9.]+m?s`,
+	`took +(?:[0-9.]+(?:ms|h|m|s))+`,
 	`timestamp:[0-9]+`,
 }
 
